@@ -1,0 +1,171 @@
+"""From a checked configuration to the parts of a run, and whether they agree with each other."""
+
+import difflib
+import inspect
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from pytorch_lightning import Trainer
+
+from cxr_lightning.config import Target, TrainConfig, TrainerConfig
+from cxr_lightning.data.datamodule import XrayDataModule
+from cxr_lightning.errors import CheckpointError, ConfigError, DataError
+from cxr_lightning.models.backbones import load_pretrained, resolve_normalisation
+from cxr_lightning.models.classifier import Classifier
+
+
+def check_run(config: TrainConfig) -> None:
+    """What can be known to be wrong before any image is read.
+
+    Raises:
+        ConfigError: an argument that Trainer does not have; processes that Hydra would sweep again;
+            a folder that already holds results.
+        CheckpointError: `ckpt_path` does not exist.
+    """
+    known = inspect.signature(Trainer).parameters
+    for key in config.trainer.model_extra or {}:
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = f"; did you mean `{close[0]}`?" if close else "."
+            raise ConfigError(f"trainer.{key}: Lightning's Trainer has no such argument{hint}")
+    if config.ckpt_path is not None and not config.ckpt_path.is_file():
+        raise CheckpointError(f"ckpt_path={config.ckpt_path}: no such file.")
+    multirun = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+    if multirun and config.trainer.strategy == "ddp":
+        raise ConfigError(
+            "strategy=ddp under -m would start the whole sweep again in every further process. "
+            "Run the cells one by one without -m, or use trainer.strategy=ddp_spawn."
+        )
+    is_first_process = "LOCAL_RANK" not in os.environ
+    if config.ckpt_path is None and is_first_process and (config.folder / "metrics.json").exists():
+        raise ConfigError(
+            f"{config.folder} already holds a finished run. Choose another name=…, move the folder "
+            "away, or go on from its last checkpoint with ckpt_path=…"
+        )
+
+
+def build_datamodule(config: TrainConfig) -> XrayDataModule:
+    """The images of `config`, not yet read."""
+    return XrayDataModule(
+        config.data,
+        config.split,
+        config.augment,
+        balanced=config.imbalance.name == "balanced_sampler",
+        seed=config.seed,
+    )
+
+
+def check_data(config: TrainConfig, datamodule: XrayDataModule) -> None:
+    """Whether the data can train this model, once, before training.
+
+    Raises:
+        ConfigError: `model.num_classes` against the classes found.
+        DataError: a class without training images, or no test images.
+    """
+    classes, counts = datamodule.classes, datamodule.counts()
+    if config.model.num_classes not in (None, len(classes)):
+        raise ConfigError(
+            f"model.num_classes={config.model.num_classes}, but {datamodule.index.root} has "
+            f"{len(classes)} classes: {', '.join(classes)}. Leave num_classes out, or mend "
+            "data.classes."
+        )
+    empty = [name for name in classes if counts.loc[name, "train"] == 0]
+    if empty:
+        raise DataError(
+            f"No training images of {', '.join(empty)} under {datamodule.index.root}. "
+            "Add some, or leave the class out of data.classes."
+        )
+
+
+def build_classifier(config: TrainConfig, datamodule: XrayDataModule) -> Classifier:
+    """The network with its loss and optimizer; pretrained weights are copied in here."""
+    mean, std = resolve_normalisation(config.model)
+    counts = datamodule.counts()["train"]
+    classifier = Classifier(
+        network={
+            "library": config.model.library,
+            "name": config.model.name,
+            "image_size": config.data.image_size,
+            "mean": mean,
+            "std": std,
+            "channels_last": config.model.channels_last,
+            "kwargs": config.model.kwargs,
+        },
+        classes=list(datamodule.classes),
+        class_counts=[int(n) for n in counts],
+        imbalance=config.imbalance.model_dump(),
+        optim=config.optim.model_dump(),
+        run=config.model_dump(mode="json"),
+    )
+    if config.model.weights is not None:
+        load_pretrained(classifier.network.backbone, config.model)
+    return classifier
+
+
+def choose_precision(trainer: TrainerConfig) -> str:
+    """`auto` becomes bf16-mixed where the hardware computes in bf16, else 32-true.
+
+    A processor without AVX512-BF16 or AMX emulates bf16, slower than float32.
+    """
+    if trainer.precision != "auto":
+        return str(trainer.precision)
+    on_gpu = trainer.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    if on_gpu:
+        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif trainer.accelerator in ("auto", "cpu") and not torch.backends.mps.is_available():
+        has_bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    else:
+        has_bf16 = False
+    return "bf16-mixed" if has_bf16 else "32-true"
+
+
+def trainer_arguments(config: TrainerConfig, precision: str) -> dict[str, Any]:
+    """Keyword arguments of Lightning's Trainer."""
+    given = {k: v for k, v in config.model_dump().items() if v is not None}
+    return given | {
+        "precision": precision,
+        # Our samplers give each rank its share: none twice in evaluation, as Lightning's would.
+        "use_distributed_sampler": False,
+        "enable_model_summary": given.get("enable_model_summary", False),
+    }
+
+
+def callbacks_that_can_run(
+    callbacks: dict[str, Target | None], has_val: bool
+) -> dict[str, Target | None]:
+    """Without validation images, those that watch a validation metric are left out."""
+    return {
+        name: node
+        for name, node in callbacks.items()
+        if node is None or has_val or not str(node.get("monitor", "")).startswith("val/")
+    }
+
+
+def tested_checkpoint(config: TrainConfig) -> Path | None:
+    """The best checkpoint where one was asked for and selected; None: the weights as they are."""
+    best = config.folder / "checkpoints" / "best.ckpt"
+    return best if config.test_checkpoint == "best" and best.exists() else None
+
+
+def flat_hparams(config: TrainConfig) -> dict[str, Any]:
+    """What distinguishes runs, for the HPARAMS tab."""
+    return {
+        "data": config.data.name,
+        "split": config.split.name,
+        "fold": config.split.fold,
+        "model": config.model.name,
+        "weights": config.model.weights or "none",
+        "augment": "+".join(name for name, node in config.augment.items() if node) or "none",
+        "imbalance": config.imbalance.name,
+        "optimizer": str(config.optim.optimizer["_target_"]).rpartition(".")[2],
+        "lr": config.optim.lr,
+        "weight_decay": config.optim.weight_decay,
+        "batch_size": config.data.batch_size,
+        "image_size": config.data.image_size,
+        "max_epochs": config.trainer.max_epochs,
+        "seed": config.seed,
+    }

@@ -1,0 +1,1 @@
+"""What is drawn or written during a run."""

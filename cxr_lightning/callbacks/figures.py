@@ -1,0 +1,122 @@
+"""Figures in TensorBoard's IMAGES tab and, for the test set, as PNG in the run folder."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import matplotlib
+
+matplotlib.use("Agg")  # no screen is needed, or there
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities import rank_zero_only
+
+from cxr_lightning.data.dataset import augmented
+from cxr_lightning.metrics import confusion_matrix
+
+if TYPE_CHECKING:
+    from cxr_lightning.data.datamodule import XrayDataModule
+    from cxr_lightning.models.predictions import Predictions
+
+
+def draw_confusion_matrix(
+    matrix: npt.NDArray[np.int64], classes: Sequence[str], title: str
+) -> Figure:
+    """Counts, shaded by the share of the true class (row); diagonal shares are recalls."""
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    figure, axes = plt.subplots(figsize=(6.4, 5.6), layout="constrained")
+    shades = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(matrix):
+        axes.text(
+            column,
+            row,
+            f"{count}\n{share[row, column]:.1%}",
+            ha="center",
+            va="center",
+            color="white" if share[row, column] > 0.5 else "black",
+        )
+    names = [f"{name}\nn = {total}" for name, total in zip(classes, matrix.sum(axis=1), strict=True)]
+    axes.set_xticks(range(len(classes)), classes, rotation=20)
+    axes.set_yticks(range(len(classes)), names)
+    axes.set(xlabel="predicted", ylabel="true", title=title)
+    figure.colorbar(shades, label="share of the true class", shrink=0.8)
+    return figure
+
+
+class ConfusionMatrixFigure(Callback):
+    """The confusion matrix after each validation and after the test."""
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add `val/confusion_matrix` to TensorBoard."""
+        if not trainer.sanity_checking:
+            self._draw(trainer, pl_module, "val")
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add `test/confusion_matrix` to TensorBoard and to the run folder."""
+        self._draw(trainer, pl_module, "test")
+
+    @rank_zero_only
+    def _draw(self, trainer: Trainer, pl_module: LightningModule, split: str) -> None:
+        classes: list[str] = pl_module.hparams["classes"]
+        predictions: Predictions = pl_module.predictions[split]  # type: ignore[assignment,index,union-attr]
+        matrix = confusion_matrix(predictions.labels, predictions.predicted, len(classes))
+        accuracy = np.trace(matrix) / matrix.sum()
+        title = f"{split}: {np.trace(matrix)} of {matrix.sum()} right ({accuracy:.1%})"
+        figure = draw_confusion_matrix(matrix, classes, title)
+        if split == "test":
+            figure.savefig(Path(trainer.default_root_dir) / "confusion_matrix.png", dpi=120)
+        _add(trainer, f"{split}/confusion_matrix", figure)
+
+
+class AugmentationFigure(Callback):
+    """The same training images before and after augmentation, two of each class."""
+
+    def __init__(self, per_class: int = 2, draws: int = 2) -> None:
+        self.per_class, self.draws = per_class, draws
+
+    @rank_zero_only
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add `augmentation` to TensorBoard."""
+        datamodule: XrayDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        _add(trainer, "augmentation", self.draw(datamodule))
+
+    def draw(self, datamodule: "XrayDataModule") -> Figure:
+        """Columns: images. First row: as stored; the others: as the network may see them."""
+        dataset = datamodule.dataset("train")
+        dataset.augment = None
+        labels = dataset.labels.numpy()
+        chosen = [
+            int(position)
+            for label in range(len(datamodule.classes))
+            for position in np.flatnonzero(labels == label)[: self.per_class]
+        ]
+        n_rows = 1 + (self.draws if datamodule.augment else 0)
+        figure, axes = plt.subplots(
+            n_rows, len(chosen), figsize=(1.7 * len(chosen), 1.9 * n_rows), squeeze=False,
+            layout="constrained",
+        )
+        for column, position in enumerate(chosen):
+            image = dataset[position, 0].image
+            axes[0, column].set_title(datamodule.classes[labels[position]], fontsize=9)
+            for row in range(n_rows):
+                shown = augmented(image, datamodule.augment, row) if row else image  # type: ignore[arg-type]
+                axes[row, column].imshow(shown[0], cmap="gray", vmin=0, vmax=255)
+                axes[row, column].set(xticks=[], yticks=[])
+        axes[0, 0].set_ylabel("before")
+        for row in range(1, n_rows):
+            axes[row, 0].set_ylabel(f"after, draw {row}")
+        kind = "synthetic images" if datamodule.data.name == "phantom" else "training images"
+        figure.suptitle(f"{kind}, {'before and after augmentation' if n_rows > 1 else 'no augmentation'}")
+        return figure
+
+
+def _add(trainer: Trainer, tag: str, figure: Figure) -> None:
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_figure(tag, figure, global_step=trainer.current_epoch, close=False)
+    plt.close(figure)

@@ -1,0 +1,81 @@
+"""What a test leaves in the run folder: metrics.json and predictions.csv."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.utilities import rank_zero_only
+
+from cxr_lightning.metrics import Estimate, confusion_matrix, estimate
+
+if TYPE_CHECKING:
+    from cxr_lightning.data.datamodule import XrayDataModule
+    from cxr_lightning.models.predictions import Predictions
+
+
+class TestResults(Callback):
+    """Writes the final numbers of a test, with intervals by patient, and every prediction."""
+
+    __test__ = False  # no test class, whatever its name
+
+    def __init__(self, folder: Path, n_resamples: int, seed: int) -> None:
+        self.folder, self.n_resamples, self.seed = folder, n_resamples, seed
+        self.estimates: dict[str, Estimate] = {}
+
+    @rank_zero_only
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write both files: the module has its predictions only when its own hooks have run."""
+        datamodule: XrayDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        predictions: Predictions = pl_module.predictions["test"]  # type: ignore[assignment,index,union-attr]
+        classes: list[str] = pl_module.hparams["classes"]
+        table = datamodule.table.iloc[predictions.rows]
+        values = estimate(
+            predictions.labels,
+            predictions.probabilities,
+            classes,
+            list(table["group"]),
+            n_resamples=self.n_resamples,
+            seed=self.seed,
+        )
+        self.estimates = {f"test/{name}": value for name, value in values.items()}
+        per_class = np.bincount(predictions.labels, minlength=len(classes))
+        write_json(
+            self.folder / "metrics.json",
+            {
+                "n": len(table),
+                "patients": int(table["group"].nunique()),
+                "images_per_class": dict(zip(classes, per_class.tolist(), strict=True)),
+                "classes_without_images": [
+                    name for name, n in zip(classes, per_class, strict=True) if n == 0
+                ],
+                "majority_baseline_accuracy": float(per_class.max() / per_class.sum()),
+                "metrics": {name: asdict(value) for name, value in self.estimates.items()},
+                "confusion_matrix": confusion_matrix(
+                    predictions.labels, predictions.predicted, len(classes)
+                ).tolist(),
+            },
+        )
+        frame = table[["path", "group"]].assign(
+            label=[classes[k] for k in predictions.labels],
+            predicted=[classes[k] for k in predictions.predicted],
+        )
+        probabilities = pd.DataFrame(predictions.probabilities, columns=classes, index=frame.index)
+        write_csv(self.folder / "predictions.csv", frame.join(probabilities))
+
+
+def write_json(file: Path, content: dict[str, Any]) -> None:
+    """Write in one step: a reader sees the old file or the whole new one."""
+    temporary = file.with_suffix(".json.new")
+    temporary.write_text(json.dumps(content, indent=2, default=str, allow_nan=False) + "\n")
+    temporary.replace(file)
+
+
+def write_csv(file: Path, frame: pd.DataFrame) -> None:
+    """Write in one step, floats in full."""
+    temporary = file.with_suffix(".csv.new")
+    frame.to_csv(temporary, index=False)
+    temporary.replace(file)

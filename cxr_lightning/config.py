@@ -1,0 +1,217 @@
+"""The schema of every command's configuration: types, ranges, and errors in sentences.
+
+Hydra composes `conf/*.yaml`; `parse` turns the result into the frozen models below. Nodes with a
+`_target_` (transforms, optimizer, callbacks, logger) stay plain dictionaries: the class that is
+named there checks its own arguments when `instantiate.build` calls it.
+"""
+
+import difflib
+import typing
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from cxr_lightning.errors import ConfigError
+
+Target = dict[str, Any]
+UserPath = Annotated[Path, AfterValidator(lambda path: path.expanduser())]
+Fraction = Annotated[float, Field(ge=0, le=0.5)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys are errors, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ColumnsConfig(Section):
+    """Which manifest column holds what; `split`, `group` and `source` may be absent from the file."""
+
+    path: str = "path"
+    label: str = "label"
+    split: str = "split"
+    group: str = "group"
+    source: str = "source"
+
+
+class PhantomConfig(Section):
+    """How many synthetic images, drawn from which seed."""
+
+    n_images: int = Field(ge=40)
+    seed: int = 0
+
+
+class DataConfig(Section):
+    """Where images come from and how they are read (`conf/data`)."""
+
+    name: Literal["phantom", "kaggle", "folder"]
+    root: UserPath | None = None
+    manifest: UserPath | None = None
+    columns: ColumnsConfig = ColumnsConfig()
+    classes: dict[str, list[str]] | None = None
+    group_pattern: str | None = None
+    unreadable: Literal["error", "skip"] = "error"
+    download: bool = False
+    phantom: PhantomConfig | None = None
+    image_size: int = Field(ge=16)
+    cache_dir: UserPath
+    batch_size: int = Field(ge=1)
+    num_workers: int | Literal["auto"] = "auto"
+
+
+class SplitConfig(Section):
+    """Which images train, validate and test (`conf/split`)."""
+
+    name: Literal["official", "pooled", "kfold"]
+    val_fraction: Fraction = 0.1
+    test_fraction: Annotated[float, Field(gt=0, le=0.5)] = 0.2
+    n_folds: int = Field(default=5, ge=2)
+    fold: int = Field(default=0, ge=0)
+    seed: int = 0
+    leak: Literal["error", "drop"] = "error"
+
+
+class ModelConfig(Section):
+    """Which backbone, from which library, starting from which weights (`conf/model`)."""
+
+    name: str
+    library: Literal["own", "torchvision", "timm"]
+    weights: str | None = None
+    mean: list[float] | None = None
+    std: list[Annotated[float, Field(gt=0)]] | None = None
+    num_classes: int | None = None
+    channels_last: bool = True
+    kwargs: dict[str, Any] = {}
+
+
+class ImbalanceConfig(Section):
+    """How the loss or the sampler answers unequal class sizes (`conf/imbalance`)."""
+
+    name: Literal["none", "class_weights", "balanced_sampler", "focal", "logit_adjustment"]
+    gamma: float = Field(default=2.0, ge=0)
+    tau: float = Field(default=1.0, ge=0)
+
+
+class OptimConfig(Section):
+    """Optimizer and schedule (`conf/optim`)."""
+
+    lr: float = Field(gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    optimizer: Target
+    scheduler: Target | None = None
+    interval: Literal["step", "epoch"] = "epoch"
+
+
+class TrainerConfig(BaseModel):
+    """Arguments of `pytorch_lightning.Trainer`; those not named here pass through to it."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    max_epochs: int = Field(ge=1)
+    accelerator: str
+    devices: int | list[int] | str = "auto"
+    num_nodes: int = Field(default=1, ge=1)
+    strategy: str = "auto"
+    precision: str | int = "auto"
+    deterministic: bool | Literal["warn"] | None = None
+
+
+class TrainConfig(Section):
+    """`conf/train.yaml`."""
+
+    name: str
+    folder: UserPath
+    seed: int = Field(ge=0)
+    ckpt_path: UserPath | None
+    test_checkpoint: Literal["best", "last"]
+    n_resamples: int = Field(ge=100)
+    data: DataConfig
+    split: SplitConfig
+    augment: dict[str, Target | None] = {}
+    model: ModelConfig
+    imbalance: ImbalanceConfig
+    optim: OptimConfig
+    trainer: TrainerConfig
+    callbacks: dict[str, Target | None] = {}
+    logger: dict[str, Target | None] = {}
+
+
+class EvaluateConfig(Section):
+    """`conf/evaluate.yaml`: what is null in `data` and `split` is the training run's own."""
+
+    name: str
+    folder: UserPath
+    ckpt_path: UserPath
+    subset: Literal["train", "val", "test", "all"]
+    n_resamples: int = Field(ge=100)
+    data: dict[str, Any]
+    split: dict[str, Any]
+    trainer: dict[str, Any]
+
+
+class PredictConfig(Section):
+    """`conf/predict.yaml`."""
+
+    name: str
+    folder: UserPath
+    ckpt_path: UserPath
+    input: UserPath
+    output: UserPath
+    batch_size: int = Field(ge=1)
+    num_workers: int | Literal["auto"]
+    trainer: dict[str, Any]
+
+
+Schema = TypeVar("Schema", bound=BaseModel)
+
+
+def parse(schema: type[Schema], cfg: DictConfig | dict[str, Any]) -> Schema:
+    """The configuration as `schema`; raises `ConfigError` with one line for each wrong key."""
+    if isinstance(cfg, DictConfig):
+        missing = sorted(OmegaConf.missing_keys(cfg))
+        if missing:
+            values = " ".join(f"{key}=…" for key in missing)
+            raise ConfigError(f"Missing on the command line: {values}")
+        cfg = typing.cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+    try:
+        return schema.model_validate(cfg)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_sentences(schema, error))) from None
+
+
+def _sentences(schema: type[BaseModel], error: ValidationError) -> list[str]:
+    sentences: dict[str, list[str]] = {}
+    for detail in error.errors():
+        names = [str(part) for part in detail["loc"]]
+        section, depth = _deepest_section(schema, names)
+        # Of a union (`int | "auto"`) pydantic reports one error a member, its name last.
+        known = depth + 1
+        key = ".".join(names[:known]) if section is not None else ".".join(names)
+        if detail["type"] == "extra_forbidden" and section is not None:
+            close = difflib.get_close_matches(names[-1], section.model_fields, n=1)
+            hint = f"; did you mean `{close[0]}`?" if close else ""
+            others = ", ".join(section.model_fields)
+            message = f"no such key{hint} The keys here: {others}."
+        elif detail["type"] == "missing":
+            message = "is missing."
+        else:
+            message = f"{detail['msg'].lower()} (got {detail['input']!r})."
+        sentences.setdefault(key, []).append(message)
+    return [f"{key}: {' Or: '.join(messages)}" for key, messages in sentences.items()]
+
+
+def _deepest_section(
+    schema: type[BaseModel], names: list[str]
+) -> tuple[type[BaseModel] | None, int]:
+    """The innermost section on the way along `names`, and how many names lead to it."""
+    section, depth = schema, 0
+    for name in names[:-1]:
+        field = section.model_fields.get(name)
+        annotations = () if field is None else (field.annotation, *typing.get_args(field.annotation))
+        inner = [a for a in annotations if isinstance(a, type) and issubclass(a, BaseModel)]
+        if not inner:
+            break
+        section, depth = inner[0], depth + 1
+    return section, depth

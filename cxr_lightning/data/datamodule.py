@@ -1,0 +1,145 @@
+"""Index, store and splits as Lightning's loaders."""
+
+import os
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from pytorch_lightning import LightningDataModule
+from torch.utils.data import DataLoader
+from torchvision.transforms import v2
+
+from cxr_lightning.config import DataConfig, SplitConfig, Target
+from cxr_lightning.data import splits
+from cxr_lightning.data.dataset import Batch, Transform, XrayDataset
+from cxr_lightning.data.index import Index
+from cxr_lightning.data.sampler import EvaluationSampler, TrainSampler
+from cxr_lightning.data.sources import load_index
+from cxr_lightning.data.store import Pixels, open_store
+from cxr_lightning.errors import DataError
+from cxr_lightning.instantiate import build_all
+
+
+class XrayDataModule(LightningDataModule):
+    """Loaders over the images of one configuration; `prepare` once before use.
+
+    Attributes:
+        table: the readable images with their final `split`; `Batch.row` counts its rows.
+        index, unreadable: what was found, and path → reason for what could not be decoded.
+    """
+
+    def __init__(
+        self,
+        data: DataConfig,
+        split: SplitConfig | None,
+        augment: dict[str, Target | None] | None = None,
+        balanced: bool = False,
+        seed: int = 0,
+    ) -> None:
+        """Without `split`, all images are test images. `balanced` draws all classes equally."""
+        super().__init__()
+        self.data, self.split, self.balanced, self.seed = data, split, balanced, seed
+        transforms = build_all(dict(augment or {}))
+        self.augment: Transform | None = v2.Compose(transforms) if transforms else None
+        self.table = pd.DataFrame()
+
+    def prepare(self) -> None:
+        """Find, decode (once in a file's life) and split the images.
+
+        Raises:
+            ConfigError, DataError: see `sources`, `index`, `splits`; unreadable images.
+        """
+        self.index: Index = load_index(self.data)
+        table = self.index.table
+        pixels, self.unreadable = open_store(
+            self.data.cache_dir, self.index.root, list(table["path"]), self.data.image_size
+        )
+        if self.unreadable and self.data.unreadable == "error":
+            reasons = "\n".join(f"  {path}: {reason}" for path, reason in self.unreadable.items())
+            raise DataError(
+                f"{len(self.unreadable)} of {len(table)} images under {self.index.root} cannot be "
+                f"read:\n{reasons}\nMend or remove them, or leave them out: data.unreadable=skip"
+            )
+        readable = table[~table["path"].isin(list(self.unreadable))].reset_index(drop=True)
+        self.table = (
+            readable.assign(split="test")
+            if self.split is None
+            else splits.assign_splits(readable, self.split)
+        )
+        position = pd.Series(np.arange(len(readable)), index=readable["path"])
+        self.pixels: Pixels = pixels.take(position.loc[self.table["path"]].to_numpy(dtype=np.int64))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names; their position is the label."""
+        return self.index.classes
+
+    def counts(self) -> pd.DataFrame:
+        """Images a class (rows) and a split (columns)."""
+        return splits.counts(self.table, self.classes)
+
+    def rows(self, split: str) -> npt.NDArray[np.int64]:
+        """Rows of `table` that belong to `split`."""
+        return np.flatnonzero(self.table["split"] == split).astype(np.int64)
+
+    def dataset(self, split: str) -> XrayDataset:
+        """The images of `split`; those of "train" augmented."""
+        rows = self.rows(split)
+        labels = self.table["label"].to_numpy(dtype=np.int64)[rows]
+        augment = self.augment if split == "train" else None
+        return XrayDataset(self.pixels.take(rows), labels, rows, augment)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Shuffled or balanced, augmented."""
+        dataset = self.dataset("train")
+        rank, world_size = self._rank()
+        weights = class_balanced_weights(dataset.labels.numpy()) if self.balanced else None
+        sampler = TrainSampler(len(dataset), self.seed, weights, rank, world_size)
+        return self._loader(dataset, sampler)
+
+    def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
+        """Every validation image once, in order; an empty list where there is none."""
+        return self._evaluation("val") if len(self.rows("val")) else []
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """Every test image once, in order."""
+        return self._evaluation("test")
+
+    def _evaluation(self, split: str) -> DataLoader[Batch]:
+        dataset = self.dataset(split)
+        return self._loader(dataset, EvaluationSampler(len(dataset), *self._rank()))
+
+    def _rank(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def _loader(
+        self, dataset: XrayDataset, sampler: TrainSampler | EvaluationSampler
+    ) -> DataLoader[Batch]:
+        workers = loader_workers(self.data.num_workers)
+        return DataLoader(
+            dataset,
+            batch_size=self.data.batch_size,
+            sampler=sampler,
+            num_workers=workers,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=workers > 0,
+        )
+
+
+def class_balanced_weights(labels: npt.NDArray[np.int64]) -> list[float]:
+    """A weight an image, 1 / (images of its class): every class is drawn equally often.
+
+    Class-aware sampling: Shen et al., ECCV 2016, section 3.2.
+    """
+    per_class = np.bincount(labels)
+    return [float(weight) for weight in 1.0 / per_class[labels]]
+
+
+def loader_workers(asked: int | str) -> int:
+    """`auto`: none on a CPU, whose cores the network needs; else the cores of a GPU, 8 at most."""
+    if asked != "auto":
+        return int(asked)
+    n_gpus = torch.cuda.device_count()
+    return min(8, (os.cpu_count() or 1) // n_gpus) if n_gpus else 0

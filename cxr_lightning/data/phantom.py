@@ -1,0 +1,340 @@
+"""Phantoms: computer-generated pictures that look like chest radiographs. NOT X-rays of anyone.
+
+The embedded default data of the framework, for demos, tests and documentation: no download, no
+patient, Kaggle's folder layout. Each class is drawn as its disease looks on a frontal film:
+
+    NORMAL         clear lungs
+    COVID19        soft, patchy ground-glass haze: both lungs, peripheral, mostly low
+    PNEUMONIA      one dense opacity that fills part of one lobe and ends at its fissure
+    TURBERCULOSIS  small nodules and ring-shaped cavities in the upper zones
+
+Size, aspect, exposure, pose, noise, blur, marker and collimation are independent of the class, and
+severity varies, so mild cases are hard. A score on phantoms says that the machinery learns; it
+says nothing about medicine.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from filelock import FileLock
+from PIL import Image, ImageDraw
+from rich.progress import track
+from scipy import ndimage
+
+CLASSES = ("COVID19", "NORMAL", "PNEUMONIA", "TURBERCULOSIS")  # Kaggle's spelling
+KAGGLE_IMAGES = (576, 1583, 4273, 703)  # of 7,135, in the order of CLASSES
+SPLITS = ("train", "val", "test")
+MIN_IMAGES = 40
+DRAWING_VERSION = 1  # raise when the pictures change: an old folder is then refused, not reused
+
+# float64 throughout: CPUs differ in the last bit of exp and sin, which float32 would carry into
+# the rounded grey levels.
+Plane = npt.NDArray[np.float64]
+
+# The canvas shows the patient from the front in body units: x and y in [-1.3, 1.3], y down, the
+# patient's left on the image's right; a film shows about [-1, 1] of it. X is a row and Y a
+# column: what depends on one of them only is computed once a line, not once a pixel.
+CANVAS_PX, EXTENT = 232, 1.3
+X, Y = np.meshgrid(*2 * [np.linspace(-EXTENT, EXTENT, CANVAS_PX)], sparse=True)
+PX_PER_UNIT = CANVAS_PX / (2.0 * EXTENT)
+GLYPHS = {"L": (8, 8, 8, 8, 15), "R": (14, 9, 14, 10, 9)}  # rows of four bits
+
+
+class Lung(NamedTuple):
+    """Where one lung is, as planes that the diseases are drawn with."""
+
+    side: int  # -1 on the image's left, +1 on its right
+    mask: Plane  # 0..1, soft edges
+    depth: Plane  # 0 at the apex, 1 at the base
+    rim: Plane  # 0 at the midline, 1 at the chest wall
+
+
+def _step(distance: Plane, softness: float) -> Plane:
+    """0 outside (distance < 0) to 1 inside, over `softness` body units."""
+    t = np.clip(distance / softness + 0.5, 0.0, 1.0)
+    return t * t * (3.0 - 2.0 * t)
+
+
+def _bell(distance: Plane, width: float) -> Plane:
+    exponent: Plane = -np.square(distance / width)
+    return np.exp(exponent)
+
+
+def _blob(x: float, y: float, rx: float, ry: float) -> Plane:
+    return _bell(X - x, rx) * _bell(Y - y, ry)
+
+
+def _clouds(rng: np.random.Generator, cells: int) -> Plane:
+    """Smooth noise of mean about 0 and standard deviation 1, `cells` bumps across the canvas."""
+    coarse = rng.standard_normal((cells, cells))
+    smooth: Plane = ndimage.zoom(coarse, CANVAS_PX / cells, order=1)
+    smooth = ndimage.uniform_filter(smooth, CANVAS_PX // cells)
+    scaled: Plane = smooth / smooth.std()
+    return scaled
+
+
+def _lung(side: int, width: float, apex: float, base: float) -> Lung:
+    u = side * X  # grows from the midline towards this lung's chest wall
+    depth = np.clip((Y - apex) / (base - apex), 0.0, 1.0)
+    wall = width * (0.36 + 0.42 * np.sqrt(depth * (2.0 - depth)))
+    roof = apex + 1.5 * np.square(u - 0.33)
+    dome = base - 0.08 + np.where(u > 0.34 * width, 1.1, 0.45) * np.square(u - 0.34 * width)
+    mask = _step(wall - u, 0.05) * _step(Y - roof, 0.05) * _step(dome - Y, 0.03)
+    return Lung(side, mask * _step(u - 0.10, 0.08), depth, np.clip(u / wall, 0.0, 1.2))
+
+
+def _bones(rng: np.random.Generator, width: float) -> Plane:
+    """Density of the ribs' back and front arcs, the clavicles and the vertebrae."""
+    u = np.abs(X)
+    spacing, start, droop = rng.uniform(0.155, 0.185), rng.uniform(), rng.uniform(0.02, 0.16)
+
+    def arcs(curve: Plane, half_width: float) -> Plane:
+        phase = (Y - curve) / spacing + start
+        offset = np.abs(phase - np.floor(phase) - 0.5) * spacing
+        return _step(half_width - offset, 0.02) + 0.6 * _bell(offset - half_width, 0.012)
+
+    cage = _step(0.84 * width * np.sqrt(np.clip(Y + 1.0, 0.05, 1.0)) - u, 0.06)
+    cage *= _step(u - 0.07, 0.04) * _step(Y + 0.85, 0.1) * _step(0.75 - Y, 0.2)
+    back = arcs(0.75 * np.square(u - 0.18), 0.036) * (1.0 - 0.35 * u)
+    front = arcs(0.07 - 0.55 * u + 0.9 * np.square(u - 0.2), 0.042) * _step(u - 0.30, 0.3)
+    clavicle = _bell(-0.60 - droop * u + 0.05 * np.sin(7.0 * u) - Y, 0.030)
+    clavicle *= _step(u - 0.09, 0.05) * _step(0.85 - u, 0.1)
+    spine = _step(0.085 - u, 0.03) * (0.95 + 0.17 * np.cos(2.0 * np.pi * Y / 0.15))
+    return (0.055 * back + 0.030 * front) * cage + 0.14 * clavicle + 0.08 * spine
+
+
+def _vessels(rng: np.random.Generator, hilum_y: float) -> Plane:
+    """Branching lines, 0..1, that leave both hila and taper towards the chest wall."""
+    picture = Image.new("L", (CANVAS_PX, CANVAS_PX))
+    pen = ImageDraw.Draw(picture)
+    trunks, steps = 12, 14
+    for side in (-1.0, 1.0):
+        start = np.tile([side * 0.17, hilum_y], (trunks, 1))
+        heading = np.linspace(-1.45, 1.45, trunks) + rng.normal(0.0, 0.14, trunks)
+        for order, (length, grey) in enumerate(((0.046, 190), (0.034, 115), (0.028, 100))):
+            bend = heading[:, None] + np.cumsum(rng.normal(0.0, 0.16, (trunks, steps)), axis=1)
+            moves = length * np.stack([side * np.cos(bend), np.sin(bend)], axis=-1)
+            path = start[:, None, :] + np.cumsum(moves, axis=1)
+            for points in ((path + EXTENT) * PX_PER_UNIT).reshape(trunks, -1).tolist():
+                pen.line(points[:10], fill=grey, width=max(1, 3 - order))
+                pen.line(points[8:], fill=grey * 3 // 4, width=1)
+            start = path[:, 3 + 2 * order]
+            heading = bend[:, 3] + rng.choice([-0.6, 0.6], trunks)
+    drawn: Plane = ndimage.gaussian_filter(np.asarray(picture, dtype=np.float64) / 255.0, 0.8)
+    return drawn
+
+
+def _disease(
+    label: str, rng: np.random.Generator, lungs: tuple[Lung, Lung], vessels: Plane
+) -> Plane:
+    """Density that the class adds to the lungs or, inside a cavity, takes from them."""
+    added = np.zeros((CANVAS_PX, CANVAS_PX))
+    severity = rng.uniform(0.35, 1.0)
+    one_lung = lungs[int(rng.integers(2))]
+    if label == "COVID19":
+        for lung in lungs:
+            zone = _step(lung.rim - 0.62, 0.5) * _step(lung.depth - rng.uniform(0.35, 0.55), 0.5)
+            patches = np.clip(0.7 + 0.6 * _clouds(rng, 9), 0.0, 1.6)
+            added += (0.12 + 0.18 * severity) * zone * patches * lung.mask
+    elif label == "PNEUMONIA":
+        fissure = rng.uniform(0.42, 0.58) + rng.uniform(-0.25, 0.25) * (one_lung.rim - 0.5)
+        into_lobe = (one_lung.depth - fissure) * (-1.0 if rng.random() < 0.4 else 1.0)
+        lobe = _step(into_lobe, 0.04) * _step(0.25 + 0.5 * severity - into_lobe, 0.25)
+        solid = np.clip(1.0 + 0.15 * _clouds(rng, 12), 0.6, 1.4)
+        if rng.random() < 0.5:
+            solid -= 0.5 * vessels  # air bronchograms: they run along the vessels
+        added += (0.20 + 0.20 * severity) * lobe * solid * one_lung.mask
+    elif label == "TURBERCULOSIS":
+        for lung in lungs if rng.random() < 0.5 else (one_lung,):
+            for _ in range(int(rng.integers(5, 11))):
+                x, y = lung.side * rng.uniform(0.22, 0.55), rng.uniform(-0.62, -0.18)
+                radius = rng.uniform(0.03, 0.065)
+                added += (0.14 + 0.18 * severity) * _blob(x, y, radius, radius) * lung.mask
+            if rng.random() < 0.4 + 0.4 * severity:
+                x, y = lung.side * rng.uniform(0.28, 0.48), rng.uniform(-0.52, -0.25)
+                away = np.hypot(X - x, (Y - y) * rng.uniform(0.8, 1.2))
+                radius = rng.uniform(0.07, 0.13)
+                cavity = _bell(away - radius, 0.03) - 0.35 * _step(radius - away, 0.04)
+                added += (0.14 + 0.16 * severity) * cavity * lung.mask
+    elif label != "NORMAL":
+        raise ValueError(f"No phantom is drawn for class {label!r}. Known: {', '.join(CLASSES)}.")
+    return added
+
+
+def _draw_patient(label: str, rng: np.random.Generator) -> Plane:
+    """One patient's density on the canvas, 0 (air) to about 1 (bone over heart)."""
+    width, apex = rng.uniform(0.92, 1.06), rng.uniform(-0.84, -0.78)
+    base, hilum_y = rng.uniform(0.46, 0.58), rng.uniform(-0.12, 0.02)
+    # The liver lifts the dome on the patient's right, the image's left.
+    lungs = (_lung(-1, width, apex, base - 0.05), _lung(1, width, apex, base))
+    vessels = _vessels(rng, hilum_y)
+    u, in_lung = np.abs(X), lungs[0].mask + lungs[1].mask
+
+    size, tilt = rng.uniform(0.88, 1.12), rng.uniform(0.45, 0.75)
+    x, y = X - 0.12, Y - (base - 0.25)
+    along, across = np.cos(tilt) * x + np.sin(tilt) * y, np.cos(tilt) * y - np.sin(tilt) * x
+    heart = _step(1.0 - np.hypot(along / (0.37 * size), across / (0.27 * size)), 0.2)
+    vertical = _step(0.16 + 0.05 * np.clip(Y, -0.5, 0.4) - np.abs(X - 0.015), 0.07)
+    aorta = 0.8 * _blob(0.12, -0.33, 0.10, 0.12)
+    centre = np.clip(np.maximum(heart, vertical) + aorta, 0.0, 1.0)
+
+    shoulder = np.clip((Y + 1.12) / 0.42, 0.0, 1.0)
+    torso = _step(0.29 + (0.80 * width + 0.1) * shoulder**0.7 - 0.24 * shoulder - u, 0.05)
+    soft = 0.60 + 0.03 * _clouds(rng, 6) - 0.10 * _step(u - 0.86 * width, 0.3)
+    soft += 0.07 * centre + 0.10 * _step(Y - base, 0.3)
+    soft -= 0.12 * _bell(X - 0.01, 0.035) * _step(-0.28 - Y, 0.1)  # trachea
+    stomach_gas = _blob(0.38, base + 0.16, 0.18, 0.08) * (1.0 - in_lung)
+    soft -= rng.uniform(0.0, 0.25) * stomach_gas
+
+    air = 0.40 - 0.03 * _clouds(rng, 10) - 0.12 * vessels
+    air -= 0.12 * (_blob(-0.19, hilum_y, 0.09, 0.17) + _blob(0.19, hilum_y - 0.03, 0.09, 0.16))
+    # Breast shadows and scars occur in every class: haze or one spot alone proves nothing.
+    if rng.random() < 0.4:
+        away = np.hypot((u - 0.46) / 0.32, (Y - rng.uniform(0.18, 0.34)) / 0.26)
+        air -= rng.uniform(0.02, 0.08) * _step(1.0 - away, 0.25)
+    for _ in range(int(rng.integers(0, 3))):
+        scar_x, scar_y = rng.choice([-1.0, 1.0]) * rng.uniform(0.2, 0.6), rng.uniform(-0.5, 0.35)
+        air -= rng.uniform(0.04, 0.12) * _blob(scar_x, scar_y, *rng.uniform(0.02, 0.07, 2))
+    lesion = _disease(label, rng, lungs, vessels) * (1.0 - 0.8 * centre)
+    bones = _bones(rng, width) * (1.0 - 0.3 * centre)
+    return torso * (soft - in_lung * (1.0 - 0.9 * centre) * air + lesion + bones)
+
+
+def _expose(patient: Plane, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+    """Take one film of a patient: everything here is nuisance and knows nothing of the class."""
+    height = int(rng.integers(200, 321))
+    width = int(np.clip(height * rng.uniform(0.8, 1.25), 200, 320))
+    scale = 2.0 * rng.uniform(0.92, 1.06) / np.sqrt(height * width) * PX_PER_UNIT
+    angle = np.deg2rad(rng.uniform(-7.0, 7.0))
+    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    middle = CANVAS_PX / 2.0 + rng.uniform(-0.05, 0.05, 2) * PX_PER_UNIT
+    corner = middle - turn @ np.array([height / 2.0, width / 2.0])
+    film: Plane = ndimage.affine_transform(patient, turn, corner, (height, width), order=1)
+
+    film = np.clip(film, 0.0, 1.2) ** rng.uniform(0.85, 1.2)
+    film = rng.uniform(0.88, 1.12) * film + rng.uniform(-0.04, 0.06)
+    film = ndimage.gaussian_filter(film, rng.uniform(0.3, 1.1), truncate=3.0)
+    film += rng.uniform(0.005, 0.02) * rng.standard_normal((height, width))
+    if rng.random() < 0.7:
+        _stamp_marker(film, rng)
+    if rng.random() < 0.5:  # the collimator's shadow
+        top, bottom, left, right = rng.integers(0, 1 + int(0.06 * min(height, width)), 4)
+        shadow = np.ones(film.shape, dtype=bool)
+        shadow[top : height - bottom, left : width - right] = False
+        film[shadow] = rng.uniform(0.0, 0.12)
+    return np.rint(255.0 * np.clip(film, 0.0, 1.0)).astype(np.uint8)
+
+
+def _stamp_marker(film: Plane, rng: np.random.Generator) -> None:
+    """The technician's lead letter, L or R, in the upper corner on the patient's L or R side."""
+    letter = "LR"[int(rng.integers(2))]
+    bits = np.array([[row >> bit & 1 for bit in (3, 2, 1, 0)] for row in GLYPHS[letter]])
+    glyph = np.kron(bits, np.ones(2 * [int(rng.integers(2, 5))], dtype=np.int64)) == 1
+    (rows, columns), (height, width) = glyph.shape, film.shape
+    top, margin = int(height * rng.uniform(0.07, 0.14)), int(width * rng.uniform(0.07, 0.10))
+    left = width - margin - columns if letter == "L" else margin
+    film[top : top + rows, left : left + columns][glyph] = rng.uniform(0.8, 1.0)
+
+
+def draw_phantom(label: str, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+    """Draw one film of a new phantom patient: uint8 grey (H, W), 0 black (air) to 255 white.
+
+    H and W are 200..320 pixels and differ from film to film, W / H within about 0.8..1.25.
+
+    Raises:
+        ValueError: `label` is not one of `CLASSES`.
+    """
+    return _expose(_draw_patient(label, rng), rng)
+
+
+def _stream(seed: int, *key: int) -> np.random.Generator:
+    # Not SeedSequence([seed, *key]): that pads with zeros, so [1] and [1, 0] are one stream.
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
+
+
+def _class_counts(total: int) -> list[int]:
+    """Share `total` in Kaggle's proportions, at least one a class, the largest remainder first."""
+    quota = total * np.array(KAGGLE_IMAGES) / sum(KAGGLE_IMAGES)
+    counts = np.ones(len(CLASSES), dtype=np.int64)
+    for _ in range(total - len(CLASSES)):
+        counts[np.argmax(quota - counts)] += 1
+    return [int(count) for count in counts]
+
+
+def _patients(n_images: int, seed: int) -> Iterator[tuple[tuple[int, int, int], int]]:
+    """Yield each patient's key (split index, class index, patient number) and number of films."""
+    val, test = max(len(CLASSES), round(0.05 * n_images)), round(0.30 * n_images)
+    number = 0
+    for split, total in enumerate((n_images - val - test, val, test)):
+        for label, left in enumerate(_class_counts(total)):
+            rng = _stream(seed, split, label)
+            while left > 0:
+                number += 1
+                films = min(left, int(rng.choice([1, 2, 3], p=[0.85, 0.10, 0.05])))
+                left -= films
+                yield (split, label, number), films
+
+
+def _is_complete(root: Path, readme: str) -> bool:
+    note = root / "README.txt"
+    if note.is_file() and note.read_text(encoding="utf-8") == readme:
+        return True
+    if root.exists() and any(root.iterdir()):
+        raise FileExistsError(
+            f"{root} holds something other than the phantoms asked for "
+            f"({readme.splitlines()[-1]}). Delete that folder or choose another one."
+        )
+    return False
+
+
+def write_phantoms(root: Path, n_images: int, seed: int, show_progress: bool = True) -> Path:
+    """Write `root/{train,val,test}/{class}/phantom_patientNNNN_K.png` once and return `root`.
+
+    65% train, 5% val and 30% test, each in Kaggle's class proportions with at least one image a
+    class. The test part is larger than Kaggle's 11%, so that a demo's intervals mean something.
+    15% of the patients have two or three films, which share anatomy and disease; no patient is in
+    two splits or classes. `root` appears by one rename when it is complete, under the lock
+    `<root>.lock`: jobs that start together draw once. A film's pixels depend only on the seed, its
+    split, class, patient number and K; the bytes of the PNG also on the zlib inside Pillow.
+
+    Raises:
+        ValueError: `n_images` is below 40.
+        FileExistsError: `root` holds other files, or phantoms of another number, seed or version.
+    """
+    if n_images < MIN_IMAGES:
+        raise ValueError(
+            f"n_images={n_images} is too small: {len(CLASSES)} classes in {len(SPLITS)} splits "
+            f"need at least {MIN_IMAGES} images. Set n_images to {MIN_IMAGES} or more."
+        )
+    root = Path(root)
+    readme = (
+        "These pictures are SYNTHETIC: drawn by a computer (cxr_lightning/data/phantom.py).\n"
+        "They are not X-rays, show no patient, and must not be used for anything medical.\n"
+        f"n_images={n_images} seed={seed} drawing_version={DRAWING_VERSION}\n"
+    )
+    if _is_complete(root, readme):  # asked before the lock, so a read-only folder works too
+        return root
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{root}.lock"):
+        if _is_complete(root, readme):  # another job drew while this one waited
+            return root
+        unfinished = root.with_name(f"{root.name}.unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)  # of a job that was killed
+        patients = list(_patients(n_images, seed))
+        title = f"Drawing {n_images} synthetic phantoms"
+        for key, films in track(patients, title, disable=not show_progress):
+            split, label, number = key
+            folder = unfinished / SPLITS[split] / CLASSES[label]
+            folder.mkdir(parents=True, exist_ok=True)
+            patient = _draw_patient(CLASSES[label], _stream(seed, *key, 0))
+            for k in range(1, films + 1):
+                film = Image.fromarray(_expose(patient, _stream(seed, *key, k)))
+                film.save(folder / f"phantom_patient{number:04d}_{k}.png", compress_level=1)
+        (unfinished / "README.txt").write_text(readme, encoding="utf-8")
+        os.replace(unfinished, root)
+    return root

@@ -1,0 +1,78 @@
+"""Where images come from: the synthetic set, Kaggle's folder, any folder or a manifest."""
+
+from pathlib import Path
+
+from cxr_lightning.config import DataConfig
+from cxr_lightning.data.index import Index, index_folders, index_manifest
+from cxr_lightning.data.phantom import write_phantoms
+from cxr_lightning.errors import ConfigError, DataError
+
+KAGGLE_DATASET = "jtiptj/chest-xray-pneumoniacovid19tuberculosis"
+KAGGLE_URL = f"https://www.kaggle.com/datasets/{KAGGLE_DATASET}"
+
+
+def load_index(config: DataConfig) -> Index:
+    """The table of images that `data=…` names.
+
+    Raises:
+        ConfigError: `data.root` is not set where it is needed.
+        DataError: the folder is missing or is not laid out as expected.
+    """
+    root = find_root(config)
+    if config.manifest is not None:
+        return index_manifest(
+            config.manifest, root, config.classes, config.columns, config.group_pattern
+        )
+    assert root is not None  # find_root returns None only with a manifest
+    index = index_folders(root, config.classes, config.group_pattern)
+    splits = set(index.table["split"])
+    if config.name == "kaggle" and not {"train", "test"} <= splits:
+        raise DataError(
+            f"{root} is not laid out as Kaggle's set: expected train/ and test/ with class folders, "
+            f"found {', '.join(sorted(splits - {''})) or 'neither'}. For other layouts: data=folder."
+        )
+    return index
+
+
+def find_root(config: DataConfig) -> Path | None:
+    """The existing folder of images; generates or downloads it where the configuration says so."""
+    if config.phantom is not None:
+        size, seed = config.phantom.n_images, config.phantom.seed
+        folder = config.cache_dir / f"phantom-{size}-seed{seed}"
+        return write_phantoms(config.root or folder, size, seed)
+    if config.root is None and config.download:
+        return _download()
+    if config.root is None and config.manifest is None:
+        raise ConfigError(
+            f"data={config.name} needs data.root=/path/to/images" + _how_to_get(config.name)
+        )
+    if config.root is not None and not config.root.is_dir():
+        if config.download:
+            return _download()
+        raise DataError(
+            f"No images at {config.root.absolute()} (data.root): the folder does not exist."
+            + _how_to_get(config.name)
+        )
+    return config.root
+
+
+def _how_to_get(name: str) -> str:
+    if name != "kaggle":
+        return "."
+    return f". Download {KAGGLE_URL} and unpack it there, or add data.download=true."
+
+
+def _download() -> Path:
+    try:
+        import kagglehub
+    except ImportError:
+        raise ConfigError(
+            "data.download=true needs kagglehub: pip install 'cxr-lightning[kaggle]'."
+        ) from None
+    try:
+        return Path(kagglehub.dataset_download(KAGGLE_DATASET))
+    except Exception as error:  # kagglehub raises requests', urllib3's and its own
+        raise DataError(
+            f"Kaggle's set could not be downloaded ({type(error).__name__}: {error}). "
+            f"Download {KAGGLE_URL} in a browser, unpack it, and set data.root=/path/to/it."
+        ) from error

@@ -1,0 +1,175 @@
+"""Decoded pixels on disk: every file is decoded once, then shared read-only by all processes.
+
+A store is a folder for one root and one way of decoding: `pixels.u8`, the images one after the
+other, and `rows.csv`, which says which file each of them was (path, bytes, mtime_ns). Pixels are
+only ever appended, and become visible when `rows.csv` is replaced in one step; so readers need no
+lock, and a build that was cut off costs nothing but its unfinished tail.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from filelock import FileLock, Timeout
+from rich.console import Console
+from rich.progress import track
+
+from cxr_lightning.data import decode
+
+FILE_KEY = ["path", "bytes", "mtime_ns"]
+LOOK_AGAIN_S = 1.0
+
+
+@dataclass
+class Pixels:
+    """Images by position, uint8 (size_px, size_px) each, memory-mapped.
+
+    The map is opened by the process that reads: pickled into a worker, this is a path and numbers.
+    """
+
+    file: Path
+    size_px: int
+    rows: npt.NDArray[np.int64]
+    key: str
+    _map: np.memmap[tuple[int, ...], np.dtype[np.uint8]] | None = field(default=None, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, position: int) -> npt.NDArray[np.uint8]:
+        """A copy of the image at `position`, (size_px, size_px) uint8."""
+        if self._map is None:
+            flat = np.memmap(self.file, dtype=np.uint8, mode="r")
+            stored = len(flat) // self.size_px**2
+            self._map = flat[: stored * self.size_px**2].reshape(-1, self.size_px, self.size_px)
+        return np.array(self._map[self.rows[position]])
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_map": None}
+
+    def take(self, positions: npt.NDArray[np.int64]) -> "Pixels":
+        """The same store restricted to some positions, in their order."""
+        return Pixels(self.file, self.size_px, self.rows[positions], self.key)
+
+
+def open_store(
+    cache_dir: Path, root: Path, paths: Sequence[str], size_px: int
+) -> tuple[Pixels, dict[str, str]]:
+    """The pixels of `paths` (relative to `root`), decoding those that no earlier call decoded.
+
+    Returns:
+        The pixels of the readable images, in the order of `paths`; and path → reason for the
+        unreadable ones.
+    """
+    folder = cache_dir / _folder_name(root, size_px)
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = _stat(root, paths)
+    known = _read_rows(folder)
+    unreadable: dict[str, str] = {}
+    if len(_unknown(wanted, known)):
+        with _locked(folder):
+            known = _read_rows(folder)  # another process may just have decoded them
+            known, unreadable = _decode_into(folder, root, _unknown(wanted, known), known, size_px)
+    found = wanted.merge(known, on=FILE_KEY, how="left").dropna(subset=["row"])
+    rows = found["row"].to_numpy(dtype=np.int64)
+    return Pixels(folder / "pixels.u8", size_px, rows, _key(found, size_px)), unreadable
+
+
+def _folder_name(root: Path, size_px: int) -> str:
+    how = f"{root.resolve()}|{size_px}|grey|{decode.VERSION}"
+    return f"{root.resolve().name}-{size_px}px-{hashlib.sha256(how.encode()).hexdigest()[:12]}"
+
+
+def _key(found: pd.DataFrame, size_px: int) -> str:
+    """What was decoded and how: equal keys are equal pixels in equal order."""
+    listing = found[FILE_KEY].to_csv(index=False) + f"{size_px}|grey|{decode.VERSION}"
+    return hashlib.sha256(listing.encode()).hexdigest()[:16]
+
+
+def _stat(root: Path, paths: Sequence[str]) -> pd.DataFrame:
+    stats = [(root / path).stat() for path in paths]
+    return pd.DataFrame(
+        {
+            "path": list(paths),
+            "bytes": [stat.st_size for stat in stats],
+            "mtime_ns": [stat.st_mtime_ns for stat in stats],
+        }
+    )
+
+
+def _read_rows(folder: Path) -> pd.DataFrame:
+    file = folder / "rows.csv"
+    if not file.exists():
+        return pd.DataFrame({"path": [], "bytes": [], "mtime_ns": [], "row": []}).astype(
+            {"path": str, "bytes": "int64", "mtime_ns": "int64", "row": "int64"}
+        )
+    return pd.read_csv(file, dtype={"path": str}, keep_default_na=False)
+
+
+def _unknown(wanted: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
+    merged = wanted.merge(known, on=FILE_KEY, how="left")
+    return wanted[merged["row"].isna().to_numpy()]
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    lock = FileLock(folder / "lock")
+    try:
+        lock.acquire(timeout=LOOK_AGAIN_S)
+    except Timeout:
+        Console(stderr=True).print(f"Waiting for another process that decodes into {folder} …")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _decode_into(
+    folder: Path, root: Path, files: pd.DataFrame, known: pd.DataFrame, size_px: int
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Append the pixels of `files`; what is decoded when an interrupt comes is kept."""
+    unreadable: dict[str, str] = {}
+    added: list[int] = []  # positions in `files`, in the order of their rows
+    first = 0 if known.empty else int(known["row"].max()) + 1
+
+    def read(path: str) -> npt.NDArray[np.uint8] | str:
+        try:
+            return decode.decode(root / path, size_px)
+        except decode.UnreadableImageError as error:
+            return str(error)
+
+    pixels_file = folder / "pixels.u8"
+    pixels_file.touch()
+    # Pillow decodes without the interpreter's lock, so threads use all cores.
+    with pixels_file.open("r+b") as file, ThreadPoolExecutor(os.cpu_count()) as pool:
+        file.seek(first * size_px**2)
+        results = pool.map(read, files["path"])
+        try:
+            for position, result in enumerate(
+                track(results, f"Decoding {root.name}", total=len(files), console=Console(stderr=True))
+            ):
+                if isinstance(result, str):
+                    unreadable[files["path"].iloc[position]] = result
+                else:
+                    file.write(result.tobytes())
+                    added.append(position)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            file.flush()
+            os.fsync(file.fileno())
+            rows = files.iloc[added].assign(row=np.arange(first, first + len(added)))
+            known = pd.concat([known, rows], ignore_index=True)
+            temporary = folder / "rows.csv.new"
+            known.to_csv(temporary, index=False)
+            temporary.replace(folder / "rows.csv")
+    return known, unreadable
+
+

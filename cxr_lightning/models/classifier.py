@@ -1,0 +1,128 @@
+"""The one LightningModule: it hosts every backbone, loss and optimizer."""
+
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+
+from cxr_lightning.config import ImbalanceConfig, OptimConfig
+from cxr_lightning.data.dataset import Batch
+from cxr_lightning.instantiate import build
+from cxr_lightning.models.losses import build_loss
+from cxr_lightning.models.network import Network
+from cxr_lightning.models.predictions import EpochPredictions, Predictions
+
+TRAIN_METRICS = ("accuracy", "balanced_accuracy", "f1_macro")
+
+
+class Classifier(LightningModule):
+    """Grey X-rays to class probabilities.
+
+    Hyper-parameters are plain values, so that checkpoints load under `weights_only`; the network
+    is rebuilt from them. After a split's epoch its predictions are in `predictions[split]`.
+    """
+
+    def __init__(
+        self,
+        network: dict[str, Any],
+        classes: list[str],
+        class_counts: list[int],
+        imbalance: dict[str, Any],
+        optim: dict[str, Any],
+        run: dict[str, Any] | None = None,
+    ) -> None:
+        """Host one network.
+
+        Args:
+            network: arguments of `Network`, without num_classes.
+            classes: class names, in the order of the labels.
+            class_counts: training images a class.
+            imbalance, optim: as in `conf/imbalance`, `conf/optim`.
+            run: the run's whole configuration, kept in the checkpoint for `cxr-evaluate`.
+        """
+        super().__init__()
+        self.save_hyperparameters(logger=False)
+        self.network = Network(**network, num_classes=len(classes))
+        self.loss: nn.Module = build_loss(ImbalanceConfig(**imbalance), class_counts)
+        self.optim = OptimConfig(**optim)
+        self.epoch_predictions = nn.ModuleDict(
+            {f"{split}_": EpochPredictions(classes) for split in ("train", "val", "test")}
+        )
+        self.predictions: dict[str, Predictions] = {}
+
+    def forward(self, image: Tensor) -> Tensor:
+        """uint8 grey (B, 1, H, W) to logits (B, C), float32."""
+        return self.network(image).float()  # type: ignore[no-any-return]
+
+    def _step(self, batch: Batch, split: str) -> Tensor:
+        logits = self(batch.image)
+        loss: Tensor = self.loss(logits, batch.label)
+        self.epoch_predictions[f"{split}_"].update(logits, batch.label, batch.row)
+        self.log(
+            f"{split}/loss",
+            loss,
+            on_step=False,
+            on_epoch=True,
+            prog_bar=split != "test",
+            sync_dist=True,
+            batch_size=len(batch.label),
+        )
+        return loss
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Loss of a training batch."""
+        return self._step(batch, "train")
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Collect a validation batch."""
+        self._step(batch, "val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Collect a test batch."""
+        self._step(batch, "test")
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> tuple[Tensor, Tensor]:
+        """Rows (B,) and class probabilities (B, C)."""
+        return batch.row, torch.softmax(self(batch.image).double(), dim=1)
+
+    def on_train_epoch_end(self) -> None:
+        """Log a few training metrics; augmented images, weights that moved during the epoch."""
+        self._log_epoch("train", TRAIN_METRICS)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log every validation metric."""
+        self._log_epoch("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log every test metric."""
+        self._log_epoch("test")
+
+    def _log_epoch(self, split: str, only: tuple[str, ...] | None = None) -> None:
+        metric = self.epoch_predictions[f"{split}_"]
+        values = metric.compute()
+        self.predictions[split] = metric.collected
+        metric.reset()
+        chosen = {
+            f"{split}/{name}": value
+            for name, value in values.items()
+            if value == value and (only is None or name in only)  # an undefined value is nan
+        }
+        f1_macro = {name: chosen.pop(name) for name in (f"{split}/f1_macro",) if name in chosen}
+        self.log_dict(chosen, sync_dist=True)
+        self.log_dict(f1_macro, sync_dist=True, prog_bar=split != "test")
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Optimizer and, if configured, a schedule; `total_steps: null` is filled in."""
+        optimizer = build(self.optim.optimizer, params=self.parameters())
+        node = self.optim.scheduler
+        if node is None:
+            return optimizer  # type: ignore[no-any-return]
+        if node.get("total_steps", 0) is None:
+            node = {**node, "total_steps": int(self.trainer.estimated_stepping_batches)}
+        scheduler = build(node, optimizer=optimizer)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": self.optim.interval},
+        }

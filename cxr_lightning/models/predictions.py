@@ -1,0 +1,65 @@
+"""Predictions of an epoch, gathered over batches and ranks; their metrics have one definition."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+from cxr_lightning.metrics import compute_metrics
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a network said of n images.
+
+    Attributes:
+        rows: int64 (n,), rows of the datamodule's table, ascending.
+        labels: int64 (n,).
+        probabilities: float64 (n, C), softmax of the logits.
+    """
+
+    rows: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int64]
+    probabilities: npt.NDArray[np.float64]
+
+    @property
+    def predicted(self) -> npt.NDArray[np.int64]:
+        """The most probable class, int64 (n,)."""
+        return self.probabilities.argmax(axis=1).astype(np.int64)
+
+
+class EpochPredictions(Metric):
+    """Collects a split's predictions; `compute` gives every metric of `cxr_lightning.metrics`.
+
+    The predictions themselves stay in `collected` until the next `compute`.
+    """
+
+    full_state_update = False
+
+    def __init__(self, classes: list[str]) -> None:
+        super().__init__()
+        self.classes = classes
+        self.collected: Predictions | None = None
+        for name in ("rows", "labels", "logits"):
+            self.add_state(name, default=[], dist_reduce_fx="cat")
+
+    def update(self, logits: Tensor, labels: Tensor, rows: Tensor) -> None:
+        """Logits (B, C), labels (B,) and table rows (B,) of a batch."""
+        self.logits.append(logits.detach().float())
+        self.labels.append(labels)
+        self.rows.append(rows)
+
+    def compute(self) -> dict[str, float]:
+        """Metric name → value (nan where undefined), over all ranks; fills `collected`."""
+        rows = dim_zero_cat(self.rows).cpu().numpy()
+        order = np.argsort(rows, kind="stable")
+        labels = dim_zero_cat(self.labels).cpu().numpy()[order]
+        logits = dim_zero_cat(self.logits).cpu().double()
+        probabilities = torch.softmax(logits, dim=1).numpy()[order]
+        self.collected = Predictions(rows[order], labels, probabilities)
+        values = compute_metrics(labels, probabilities, self.classes)
+        return {name: float(value[0]) for name, value in values.items()}

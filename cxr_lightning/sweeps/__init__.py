@@ -1,0 +1,1 @@
+"""What joins the runs of a sweep: their names and their table."""

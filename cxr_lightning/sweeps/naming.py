@@ -1,0 +1,35 @@
+"""The folder of a sweep's job: what is swept, and nothing else."""
+
+import re
+import sys
+from collections.abc import Sequence
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+
+def job_name(task_overrides: Sequence[str]) -> str:
+    """`model-cnn5_augment-none` for a job of `-m model=cnn5,resnet18 augment=none,standard`.
+
+    No `=` in it, so that Hydra reads it back as part of `ckpt_path=…`.
+    """
+    swept = set(swept_keys())
+    parts = [_readable(o) for o in task_overrides if _key(o) in swept]
+    return "_".join(parts) or "run"
+
+
+def swept_keys() -> list[str]:
+    """Keys with several values on the command line or in `hydra.sweeper.params`."""
+    given = [word for word in sys.argv[1:] if "=" in word and not word.startswith("-")]
+    params = HydraConfig.get().sweeper.get("params") if HydraConfig.initialized() else None
+    given += [f"{key}={value}" for key, value in (params or {}).items()]
+    overrides = OverridesParser.create().parse_overrides(given)
+    return [o.key_or_group for o in overrides if o.is_sweep_override()]
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+")
+
+
+def _readable(override: str) -> str:
+    return re.sub(r"[^\w.+-]+", "-", override.lstrip("+").replace("=", "-")).strip("-")

@@ -1,0 +1,71 @@
+"""Train, test and record one run: `cxr-train model=resnet18 augment=standard`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig
+
+from cxr_lightning.cli import run_command
+
+if TYPE_CHECKING:
+    from cxr_lightning.metrics import Estimate
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """Where a run's files are, and its final test numbers by name (`test/accuracy` …)."""
+
+    folder: Path
+    metrics: "dict[str, Estimate]"
+
+
+def run(cfg: DictConfig) -> TrainResult:
+    """Train as `conf/train.yaml` says, test the selected checkpoint, leave everything in `folder`."""
+    # Imported here: torch and Lightning take seconds, which --help should not cost.
+    from pytorch_lightning import Trainer, seed_everything
+
+    from cxr_lightning import assemble, screen
+    from cxr_lightning.callbacks.hparams import HParams
+    from cxr_lightning.callbacks.results import TestResults
+    from cxr_lightning.callbacks.run_record import RunRecord
+    from cxr_lightning.config import TrainConfig, parse
+    from cxr_lightning.instantiate import build_all
+
+    config = parse(TrainConfig, cfg)
+    assemble.check_run(config)
+    seed_everything(config.seed, workers=True, verbose=False)
+    datamodule = assemble.build_datamodule(config)
+    datamodule.prepare()
+    screen.print_data(datamodule)
+    assemble.check_data(config, datamodule)
+    classifier = assemble.build_classifier(config, datamodule)
+
+    precision = assemble.choose_precision(config.trainer)
+    has_val = len(datamodule.rows("val")) > 0
+    results = TestResults(config.folder, config.n_resamples, config.seed)
+    trainer = Trainer(
+        **assemble.trainer_arguments(config.trainer, precision),
+        default_root_dir=config.folder,
+        logger=build_all(config.logger),
+        callbacks=[
+            RunRecord(config.folder, config.seed, precision),
+            results,
+            HParams(assemble.flat_hparams(config), datamodule.classes),
+            *build_all(assemble.callbacks_that_can_run(config.callbacks, has_val)),
+        ],
+    )
+    trainer.fit(classifier, datamodule=datamodule, ckpt_path=config.ckpt_path, weights_only=True)
+    checkpoint = assemble.tested_checkpoint(config)
+    trainer.test(classifier, datamodule=datamodule, ckpt_path=checkpoint, verbose=False)
+    screen.print_results(results.estimates, config.folder)
+    return TrainResult(config.folder, results.estimates)
+
+
+def main() -> None:
+    """The command `cxr-train`."""
+    run_command("train", run)
+
+
+if __name__ == "__main__":
+    main()
