@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from pytorch_lightning import Trainer
 
-from cxr_lightning.config import Target, TrainConfig, TrainerConfig
+from cxr_lightning.config import DataConfig, Target, TrainConfig, TrainerConfig
 from cxr_lightning.data.datamodule import XrayDataModule
 from cxr_lightning.errors import CheckpointError, ConfigError, DataError
 from cxr_lightning.models.backbones import load_pretrained, resolve_normalisation
@@ -104,6 +104,39 @@ def build_classifier(config: TrainConfig, datamodule: XrayDataModule) -> Classif
     if config.model.weights is not None:
         load_pretrained(classifier.network.backbone, config.model)
     return classifier
+
+
+def load_classifier(file: Path) -> Classifier:
+    """The classifier of a checkpoint, ready to evaluate.
+
+    Raises:
+        CheckpointError: no such file, or not a checkpoint of this framework.
+    """
+    if not file.is_file():
+        raise CheckpointError(
+            f"ckpt_path={file}: no such file. A run keeps its own in outputs/<name>/checkpoints/."
+        )
+    try:
+        return Classifier.load_from_checkpoint(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises unpickling, zip, key and runtime errors
+        raise CheckpointError(
+            f"ckpt_path={file} is not a checkpoint of cxr-train: {error}"
+        ) from error
+
+
+def fit_to_classifier(data: DataConfig, classes: list[str], image_size: int) -> DataConfig:
+    """`data` read at the size and with the class names that the classifier was trained on."""
+    known = data.classes or {name: [] for name in classes}
+    return data.model_copy(update={"image_size": image_size, "classes": known})
+
+
+def check_classes(datamodule: XrayDataModule, classes: list[str], checkpoint: Path) -> None:
+    """Raises `ConfigError` where the data's classes are not those of the checkpoint, in order."""
+    if list(datamodule.classes) != classes:
+        raise ConfigError(
+            f"{checkpoint} tells {', '.join(classes)} apart, but data.classes lists "
+            f"{', '.join(datamodule.classes)}. Give the same names in the same order."
+        )
 
 
 def choose_precision(trainer: TrainerConfig) -> str:

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ def conf_dir() -> Path:
 
 
 def run_command(name: str, run: Callable[[DictConfig], Any]) -> None:
-    """Compose `conf/<name>.yaml` with the command line and call `run` once, or once a job of a sweep.
+    """Compose `conf/<name>.yaml` with the command line and call `run`, in a sweep once a job.
 
     Exits with status 1 after a sentence on stderr where a user can mend the cause, and after a
     stack trace where only a programmer can. A failed job does not stop its sweep: the trace is in
@@ -39,16 +40,20 @@ def run_command(name: str, run: Callable[[DictConfig], Any]) -> None:
     """
     full_trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then leaves its errors to us
-    logging.captureWarnings(True)
+    _silence_warnings_about_nothing()
     failed: list[str] = []
 
     def job(cfg: DictConfig) -> Any:
         hydra_config = HydraConfig.get()
-        if hydra_config.mode != RunMode.MULTIRUN:
-            return run(cfg)
+        is_sweep = hydra_config.mode == RunMode.MULTIRUN
         try:
             return run(cfg)
         except Exception as error:
+            if isinstance(error, CxrError) and not is_sweep and not full_trace:
+                _say(_sentence(error))
+                sys.exit(1)
+            if not is_sweep:
+                raise
             folder = Path(hydra_config.runtime.output_dir)
             (folder / "error.txt").write_text(traceback.format_exc())
             failed.append(folder.name)
@@ -66,6 +71,17 @@ def run_command(name: str, run: Callable[[DictConfig], Any]) -> None:
     if failed:
         _say(f"{len(failed)} jobs failed: {', '.join(failed)}")
         sys.exit(1)
+
+
+def _silence_warnings_about_nothing() -> None:
+    logging.captureWarnings(True)
+    for message in (
+        ".*treespec, LeafSpec.* is deprecated",  # Lightning 2.6 on torch 2.14
+        ".*is smaller than the logging interval",  # we log by epoch
+        ".*does not have many workers",  # a memory-mapped store needs none
+        ".*Checkpoint directory .* exists and is not empty",  # true of every resumed run
+    ):
+        warnings.filterwarnings("ignore", message)
 
 
 def _multirun_flag_first(argv: list[str]) -> None:
@@ -92,18 +108,23 @@ def _sentence(error: BaseException) -> str:
         close = difflib.get_close_matches(key, _known_keys(), n=1)
         hint = f"; did you mean `{close[0]}`?" if close else "."
         return f"Unknown key `{key}`{hint} `--cfg job` prints every key."
-    options = re.search(r"Could not find '([^/']+)/([^']+)'.*Available options in '\S+': (.*?)(?: Config|$)", text)
+    options = re.search(
+        r"Could not find '([^/']+)/([^']+)'.*Available options in '\S+': (.*?)(?: Config|$)", text
+    )
     if options:
         group, wrong, known = options.groups()
         return f"There is no {group}={wrong}; choose from: {', '.join(known.split())}."
-    return f"{type(error).__name__}: {text}" if not isinstance(error, HydraException) else text
+    return text if isinstance(error, HydraException) else f"{type(error).__name__}: {text}"
 
 
 def _known_keys() -> list[str]:
-    """Groups and, of their first options, keys with dots."""
-    keys = []
-    for file in sorted(conf_dir().rglob("*.yaml")):
-        group = file.parent.relative_to(conf_dir()).as_posix().replace(".", "")
-        content = OmegaConf.load(file)
-        keys += [f"{group}.{key}" if group else str(key) for key in content] + [group]
-    return sorted({key for key in keys if key and "hydra" not in key and "defaults" not in key})
+    """Config groups, and the keys of their files with the group before the dot."""
+    keys: set[str] = set()
+    for file in conf_dir().rglob("*.yaml"):
+        group = ".".join(file.parent.relative_to(conf_dir()).parts)
+        content = OmegaConf.to_container(OmegaConf.load(file)) or {}
+        assert isinstance(content, dict)
+        names = [str(key) for key in content if key not in ("defaults", "hydra")]
+        keys.update(f"{group}.{name}" if group else name for name in names)
+        keys.add(group)
+    return sorted(keys - {""})

@@ -27,7 +27,7 @@ class Section(BaseModel):
 
 
 class ColumnsConfig(Section):
-    """Which manifest column holds what; `split`, `group` and `source` may be absent from the file."""
+    """Which manifest column holds what; the CSV may lack `split`, `group` and `source`."""
 
     path: str = "path"
     label: str = "label"
@@ -191,7 +191,7 @@ def _sentences(schema: type[BaseModel], error: ValidationError) -> list[str]:
         key = ".".join(names[:known]) if section is not None else ".".join(names)
         if detail["type"] == "extra_forbidden" and section is not None:
             close = difflib.get_close_matches(names[-1], section.model_fields, n=1)
-            hint = f"; did you mean `{close[0]}`?" if close else ""
+            hint = f"; did you mean `{close[0]}`?" if close else "."
             others = ", ".join(section.model_fields)
             message = f"no such key{hint} The keys here: {others}."
         elif detail["type"] == "missing":
@@ -209,7 +209,9 @@ def _deepest_section(
     section, depth = schema, 0
     for name in names[:-1]:
         field = section.model_fields.get(name)
-        annotations = () if field is None else (field.annotation, *typing.get_args(field.annotation))
+        annotations = (
+            () if field is None else (field.annotation, *typing.get_args(field.annotation))
+        )
         inner = [a for a in annotations if isinstance(a, type) and issubclass(a, BaseModel)]
         if not inner:
             break

@@ -13,5 +13,9 @@ class DataError(CxrError):
     """The images, their folders or their manifest are not as the configuration says."""
 
 
+class TrainingError(CxrError):
+    """The training cannot go on, or its results mean nothing."""
+
+
 class CheckpointError(CxrError):
     """A checkpoint or a file of pretrained weights is missing or does not fit."""

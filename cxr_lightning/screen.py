@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import pandas as pd
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from rich.table import Table
 
 from cxr_lightning.data.datamodule import XrayDataModule
 from cxr_lightning.metrics import Estimate
+
+SHOWN_PER_CLASS = ("recall", "precision", "f1")
 
 
 @rank_zero_only
@@ -30,10 +33,7 @@ def print_data(datamodule: XrayDataModule) -> None:
     table.add_row("patients", *per_split, str(datamodule.table["group"].nunique()))
     console = Console()
     console.print(table)
-    ignored = datamodule.index.ignored
-    if ignored:
-        kinds = ", ".join(f"{n} {suffix}" for suffix, n in sorted(ignored.items()))
-        console.print(f"Ignored {sum(ignored.values())} files that are not images: {kinds}")
+    _print_ignored(console, datamodule.index.ignored)
     for path, reason in datamodule.unreadable.items():
         console.print(f"Left out, unreadable: {path} ({reason})", markup=False)
 
@@ -42,30 +42,67 @@ def print_data(datamodule: XrayDataModule) -> None:
 def print_results(estimates: Mapping[str, Estimate], folder: Path) -> None:
     """Overall metrics, then a row a class, in percent with 95% intervals."""
     console = Console()
-    overall = Table("metric", "value", "95% interval", "n", title="Test")
+    overall = Table("metric", "value", "95% interval", "n", title="test")
     per_class: dict[str, dict[str, Estimate]] = {}
     for name, estimate in estimates.items():
         metric, _, class_name = name.removeprefix("test/").partition("/")
         if class_name:
             per_class.setdefault(class_name, {})[metric] = estimate
         else:
-            overall.add_row(metric, _value(estimate), _interval(estimate), str(estimate.n))
+            overall.add_row(metric, *_decimal(estimate), str(estimate.n))
     console.print(overall)
-    shown = ("precision", "recall", "specificity", "f1", "auroc")
-    table = Table("class", "n", *shown)
+    table = Table("class", "n", *SHOWN_PER_CLASS, title="test, by class: % (95% interval)")
     for class_name, metrics in per_class.items():
-        cells = [f"{_value(metrics[m])} {_interval(metrics[m])}" for m in shown]
+        cells = [_percent(metrics[name]) for name in SHOWN_PER_CLASS]
         table.add_row(class_name, str(metrics["recall"].n), *cells)
     console.print(table)
-    console.print(f"Results: {folder}", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"Curves:  tensorboard --logdir {folder}", highlight=False, soft_wrap=True)
+    console.print("All metrics, with how each interval was found: metrics.json")
+    _print_path(console, "Results:", folder)
 
 
-def _value(estimate: Estimate) -> str:
-    return "undefined" if estimate.value is None else f"{estimate.value:.3f}"
+@rank_zero_only
+def print_dashboard(folder: Path) -> None:
+    """How to open the run in TensorBoard."""
+    _print_path(Console(), "Dashboard: tensorboard --logdir", folder)
 
 
-def _interval(estimate: Estimate) -> str:
+def print_predictions(table: pd.DataFrame, ignored: Mapping[str, int], output: Path) -> None:
+    """How many images were called what, which could not be read, and where the CSV is."""
+    console = Console()
+    unreadable = table[table["error"] != ""]
+    counts = table["predicted"].value_counts()
+    called = ", ".join(f"{n} {name}" for name, n in counts.items())
+    console.print(f"{len(table)} images: {called}")
+    for _, row in unreadable.iterrows():
+        console.print(f"Unreadable: {row['path']} ({row['error']})", markup=False)
+    _print_ignored(console, ignored)
+    _print_path(console, "Predictions:", output)
+
+
+def _print_ignored(console: Console, ignored: Mapping[str, int]) -> None:
+    if ignored:
+        kinds = ", ".join(f"{n} {suffix}" for suffix, n in sorted(ignored.items()))
+        console.print(f"Ignored {sum(ignored.values())} files that are not images: {kinds}")
+
+
+def _print_path(console: Console, what: str, path: Path) -> None:
+    """Relative where it is below; never wrapped, so that it can be copied."""
+    shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    console.print(f"{what} {shown}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _decimal(estimate: Estimate) -> tuple[str, str]:
+    if estimate.value is None:
+        return "undefined", ""
     if estimate.low is None or estimate.high is None:
-        return "" if estimate.value is None else estimate.method
-    return f"({estimate.low:.3f}–{estimate.high:.3f})"
+        return f"{estimate.value:.3f}", estimate.method
+    return f"{estimate.value:.3f}", f"({estimate.low:.3f}–{estimate.high:.3f})"
+
+
+def _percent(estimate: Estimate) -> str:
+    if estimate.value is None:
+        return "undefined"
+    value = f"{100 * estimate.value:.1f}"
+    if estimate.low is None or estimate.high is None:
+        return value
+    return f"{value} ({100 * estimate.low:.1f}–{100 * estimate.high:.1f})"

@@ -21,7 +21,7 @@ class TrainResult:
 
 
 def run(cfg: DictConfig) -> TrainResult:
-    """Train as `conf/train.yaml` says, test the selected checkpoint, leave everything in `folder`."""
+    """Train as `conf/train.yaml` says, test the selected checkpoint, fill `folder`."""
     # Imported here: torch and Lightning take seconds, which --help should not cost.
     from pytorch_lightning import Trainer, seed_everything
 
@@ -59,6 +59,7 @@ def run(cfg: DictConfig) -> TrainResult:
     checkpoint = assemble.tested_checkpoint(config)
     trainer.test(classifier, datamodule=datamodule, ckpt_path=checkpoint, verbose=False)
     screen.print_results(results.estimates, config.folder)
+    screen.print_dashboard(config.folder)
     return TrainResult(config.folder, results.estimates)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import matplotlib
 
@@ -21,7 +21,7 @@ from cxr_lightning.metrics import confusion_matrix
 
 if TYPE_CHECKING:
     from cxr_lightning.data.datamodule import XrayDataModule
-    from cxr_lightning.models.predictions import Predictions
+    from cxr_lightning.models.classifier import Classifier
 
 
 def draw_confusion_matrix(
@@ -40,7 +40,9 @@ def draw_confusion_matrix(
             va="center",
             color="white" if share[row, column] > 0.5 else "black",
         )
-    names = [f"{name}\nn = {total}" for name, total in zip(classes, matrix.sum(axis=1), strict=True)]
+    names = [
+        f"{name}\nn = {total}" for name, total in zip(classes, matrix.sum(axis=1), strict=True)
+    ]
     axes.set_xticks(range(len(classes)), classes, rotation=20)
     axes.set_yticks(range(len(classes)), names)
     axes.set(xlabel="predicted", ylabel="true", title=title)
@@ -63,7 +65,7 @@ class ConfusionMatrixFigure(Callback):
     @rank_zero_only
     def _draw(self, trainer: Trainer, pl_module: LightningModule, split: str) -> None:
         classes: list[str] = pl_module.hparams["classes"]
-        predictions: Predictions = pl_module.predictions[split]  # type: ignore[assignment,index,union-attr]
+        predictions = cast("Classifier", pl_module).predictions[split]
         matrix = confusion_matrix(predictions.labels, predictions.predicted, len(classes))
         accuracy = np.trace(matrix) / matrix.sum()
         title = f"{split}: {np.trace(matrix)} of {matrix.sum()} right ({accuracy:.1%})"
@@ -97,7 +99,10 @@ class AugmentationFigure(Callback):
         ]
         n_rows = 1 + (self.draws if datamodule.augment else 0)
         figure, axes = plt.subplots(
-            n_rows, len(chosen), figsize=(1.7 * len(chosen), 1.9 * n_rows), squeeze=False,
+            n_rows,
+            len(chosen),
+            figsize=(1.7 * len(chosen), 1.9 * n_rows),
+            squeeze=False,
             layout="constrained",
         )
         for column, position in enumerate(chosen):
@@ -111,12 +116,16 @@ class AugmentationFigure(Callback):
         for row in range(1, n_rows):
             axes[row, 0].set_ylabel(f"after, draw {row}")
         kind = "synthetic images" if datamodule.data.name == "phantom" else "training images"
-        figure.suptitle(f"{kind}, {'before and after augmentation' if n_rows > 1 else 'no augmentation'}")
+        figure.suptitle(
+            f"{kind}, {'before and after augmentation' if n_rows > 1 else 'no augmentation'}"
+        )
         return figure
 
 
 def _add(trainer: Trainer, tag: str, figure: Figure) -> None:
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_figure(tag, figure, global_step=trainer.current_epoch, close=False)
+            logger.experiment.add_figure(
+                tag, figure, global_step=trainer.current_epoch, close=False
+            )
     plt.close(figure)

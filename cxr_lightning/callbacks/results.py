@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from cxr_lightning.metrics import Estimate, confusion_matrix, estimate
 
 if TYPE_CHECKING:
     from cxr_lightning.data.datamodule import XrayDataModule
-    from cxr_lightning.models.predictions import Predictions
+    from cxr_lightning.models.classifier import Classifier
 
 
 class TestResults(Callback):
@@ -30,7 +30,7 @@ class TestResults(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write both files: the module has its predictions only when its own hooks have run."""
         datamodule: XrayDataModule = trainer.datamodule  # type: ignore[attr-defined]
-        predictions: Predictions = pl_module.predictions["test"]  # type: ignore[assignment,index,union-attr]
+        predictions = cast("Classifier", pl_module).predictions["test"]
         classes: list[str] = pl_module.hparams["classes"]
         table = datamodule.table.iloc[predictions.rows]
         values = estimate(

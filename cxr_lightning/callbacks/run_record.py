@@ -87,9 +87,7 @@ class RunRecord(Callback):
             "precision": self.precision,
             "seed": self.seed,
             "parameters": sum(p.numel() for p in pl_module.parameters()),
-            "images": {
-                split: column.to_dict() for split, column in datamodule.counts().items()
-            },
+            "images": {split: column.to_dict() for split, column in datamodule.counts().items()},
             "patients": table.groupby("split")["group"].nunique().to_dict(),
             "store_key": datamodule.pixels.key,
             "ignored_files": datamodule.index.ignored,

@@ -43,6 +43,7 @@ class XrayDataModule(LightningDataModule):
         self.data, self.split, self.balanced, self.seed = data, split, balanced, seed
         transforms = build_all(dict(augment or {}))
         self.augment: Transform | None = v2.Compose(transforms) if transforms else None
+        self.tested_split = "test"
         self.table = pd.DataFrame()
 
     def prepare(self) -> None:
@@ -104,8 +105,8 @@ class XrayDataModule(LightningDataModule):
         return self._evaluation("val") if len(self.rows("val")) else []
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        """Every test image once, in order."""
-        return self._evaluation("test")
+        """Every image of `tested_split` once, in order."""
+        return self._evaluation(self.tested_split)
 
     def _evaluation(self, split: str) -> DataLoader[Batch]:
         dataset = self.dataset(split)

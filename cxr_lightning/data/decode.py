@@ -46,7 +46,8 @@ def decode(path: Path, size_px: int) -> npt.NDArray[np.uint8]:
             image.draft("L", (size_px, size_px))
             grey = _to_grey(ImageOps.exif_transpose(image))
             resized = grey.resize((size_px, size_px), Image.Resampling.BILINEAR)
-            return np.asarray(resized, dtype=np.uint8)
+            pixels: npt.NDArray[np.uint8] = np.asarray(resized, dtype=np.uint8)
+            return pixels
     except UnidentifiedImageError:
         raise UnreadableImageError(_unknown_content(path)) from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
@@ -73,7 +74,8 @@ def _to_8_bits(pixels: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
         raise UnreadableImageError("32-bit pixels have no defined range; save as 16-bit")
     # Detectors store 12 bits in 16; read at full range such an image would be black.
     white = 4095 if values.max() <= 4095 else 65535
-    return np.rint(values * (255 / white)).astype(np.uint8)
+    grey: npt.NDArray[np.uint8] = np.rint(values * (255 / white)).astype(np.uint8)
+    return grey
 
 
 def _unknown_content(path: Path) -> str:

@@ -131,16 +131,29 @@ def index_manifest(
     return Index(root, names, _ordered(table), {})
 
 
-def find_images(root: Path) -> tuple[list[str], dict[str, int]]:
-    """Every image under `root` (relative POSIX paths), and the ignored files by suffix."""
+def find_images(where: Path) -> tuple[Path, list[str], dict[str, int]]:
+    """Every image under a folder, or the one image.
+
+    Returns:
+        The folder, the images (POSIX paths relative to it), and the ignored files by suffix.
+
+    Raises:
+        DataError: it does not exist, or has no images.
+    """
+    if not where.exists():
+        raise DataError(f"No images at {where.absolute()} (input): it does not exist.")
+    if where.is_file():
+        return where.parent, [where.name], {}
     ignored: Counter[str] = Counter()
     images = []
-    for path in _walk(root):
-        if _is_candidate(root, path):
+    for path in _walk(where):
+        if _is_candidate(where, path):
             images.append(path.as_posix())
         else:
             ignored[path.suffix.lower() or path.name] += 1
-    return images, dict(ignored)
+    if not images:
+        raise DataError(f"No images under {where.absolute()} ({ignored.total()} other files).")
+    return where, images, dict(ignored)
 
 
 def _walk(root: Path) -> Iterator[Path]:
@@ -173,7 +186,9 @@ def _labels(
             for name, others in classes.items()
             for spelling in (name, *others)
         }
-        position = {name: spellings[s] for name in found.unique() if (s := _spelling(name)) in spellings}
+        position = {
+            name: spellings[s] for name in found.unique() if (s := _spelling(name)) in spellings
+        }
     unknown = sorted(set(found.unique()) - set(position))
     if unknown:
         raise DataError(
@@ -211,10 +226,9 @@ def _manifest_splits(listed: pd.DataFrame, column: str, manifest: Path) -> "pd.S
 
 def _ordered(table: pd.DataFrame) -> pd.DataFrame:
     order = table["path"].map(lambda path: PurePosixPath(path).parts)
-    return (
-        table.loc[order.sort_values().index, ["path", "label", "split", "group", "source"]]
-        .reset_index(drop=True)
-    )
+    return table.loc[
+        order.sort_values().index, ["path", "label", "split", "group", "source"]
+    ].reset_index(drop=True)
 
 
 def _some(names: "pd.Series[str] | list[str]", most: int = 20) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from cxr_lightning.config import DataConfig
 from cxr_lightning.data.index import Index, index_folders, index_manifest
-from cxr_lightning.data.phantom import write_phantoms
+from cxr_lightning.data.phantom_set import write_phantoms
 from cxr_lightning.errors import ConfigError, DataError
 
 KAGGLE_DATASET = "jtiptj/chest-xray-pneumoniacovid19tuberculosis"
@@ -28,8 +28,9 @@ def load_index(config: DataConfig) -> Index:
     splits = set(index.table["split"])
     if config.name == "kaggle" and not {"train", "test"} <= splits:
         raise DataError(
-            f"{root} is not laid out as Kaggle's set: expected train/ and test/ with class folders, "
-            f"found {', '.join(sorted(splits - {''})) or 'neither'}. For other layouts: data=folder."
+            f"{root} is not laid out as Kaggle's set: expected train/ and test/ with class "
+            f"folders, found {', '.join(sorted(splits - {''})) or 'neither'}. For other layouts: "
+            "data=folder."
         )
     return index
 
@@ -50,7 +51,7 @@ def find_root(config: DataConfig) -> Path | None:
         if config.download:
             return _download()
         raise DataError(
-            f"No images at {config.root.absolute()} (data.root): the folder does not exist."
+            f"No images at {config.root.absolute()} (data.root): the folder does not exist"
             + _how_to_get(config.name)
         )
     return config.root

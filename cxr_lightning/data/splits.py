@@ -83,10 +83,14 @@ def _without_leak(table: pd.DataFrame, leak: str) -> pd.DataFrame:
     if not shared:
         return table
     if leak == "error":
-        listed = ", ".join(shared[:50]) + (f" and {len(shared) - 50} more" if len(shared) > 50 else "")
+        listed = ", ".join(shared[:50]) + (
+            f" and {len(shared) - 50} more" if len(shared) > 50 else ""
+        )
         raise DataError(
             f"{len(shared)} patients have images in train and in test: {listed}. A model would be "
             "tested on patients it knows. split.leak=drop leaves their training images out; "
             "split=pooled makes new splits; data.group_pattern says how a path names its patient."
         )
-    return table[~(table["group"].isin(shared) & (table["split"] == "train"))].reset_index(drop=True)
+    return table[~(table["group"].isin(shared) & (table["split"] == "train"))].reset_index(
+        drop=True
+    )

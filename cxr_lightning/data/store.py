@@ -38,7 +38,7 @@ class Pixels:
     size_px: int
     rows: npt.NDArray[np.int64]
     key: str
-    _map: np.memmap[tuple[int, ...], np.dtype[np.uint8]] | None = field(default=None, repr=False)
+    _map: npt.NDArray[np.uint8] | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -154,7 +154,9 @@ def _decode_into(
         results = pool.map(read, files["path"])
         try:
             for position, result in enumerate(
-                track(results, f"Decoding {root.name}", total=len(files), console=Console(stderr=True))
+                track(
+                    results, f"Decoding {root.name}", total=len(files), console=Console(stderr=True)
+                )
             ):
                 if isinstance(result, str):
                     unreadable[files["path"].iloc[position]] = result
@@ -171,5 +173,3 @@ def _decode_into(
             known.to_csv(temporary, index=False)
             temporary.replace(folder / "rows.csv")
     return known, unreadable
-
-

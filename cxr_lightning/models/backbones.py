@@ -80,7 +80,9 @@ def load_pretrained(backbone: nn.Module, model: ModelConfig) -> None:
 
 def _download(model: ModelConfig) -> dict[str, Tensor]:
     if model.library == "own":
-        raise ConfigError(f"{model.name} has no pretrained weights; set model.weights=null or a path.")
+        raise ConfigError(
+            f"{model.name} has no pretrained weights; set model.weights=null or a path."
+        )
     if model.library == "timm":
         try:
             pretrained = _timm().create_model(model.name, pretrained=True, **model.kwargs)
@@ -96,8 +98,8 @@ def _download(model: ModelConfig) -> dict[str, Tensor]:
     except (URLError, OSError, RuntimeError) as error:
         folder = Path(torch.hub.get_dir()) / "checkpoints"
         raise CheckpointError(
-            f"The weights of {model.name} could not be downloaded ({error}). Download {weights.url} "
-            f"where there is network and place the file in {folder}/, or set "
+            f"The weights of {model.name} could not be downloaded ({error}). Download "
+            f"{weights.url} where there is network and place the file in {folder}/, or set "
             "model.weights=/path/to/file.pth"
         ) from error
 

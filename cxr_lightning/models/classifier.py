@@ -1,5 +1,6 @@
 """The one LightningModule: it hosts every backbone, loss and optimizer."""
 
+import math
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ class Classifier(LightningModule):
 
     def __init__(
         self,
+        *,
         network: dict[str, Any],
         classes: list[str],
         class_counts: list[int],
@@ -47,9 +49,7 @@ class Classifier(LightningModule):
         self.network = Network(**network, num_classes=len(classes))
         self.loss: nn.Module = build_loss(ImbalanceConfig(**imbalance), class_counts)
         self.optim = OptimConfig(**optim)
-        self.epoch_predictions = nn.ModuleDict(
-            {f"{split}_": EpochPredictions(classes) for split in ("train", "val", "test")}
-        )
+        self.collectors = {s: EpochPredictions(classes) for s in ("train", "val", "test")}
         self.predictions: dict[str, Predictions] = {}
 
     def forward(self, image: Tensor) -> Tensor:
@@ -59,7 +59,7 @@ class Classifier(LightningModule):
     def _step(self, batch: Batch, split: str) -> Tensor:
         logits = self(batch.image)
         loss: Tensor = self.loss(logits, batch.label)
-        self.epoch_predictions[f"{split}_"].update(logits, batch.label, batch.row)
+        self.collectors[split].update(logits, batch.label, batch.row)
         self.log(
             f"{split}/loss",
             loss,
@@ -83,9 +83,9 @@ class Classifier(LightningModule):
         """Collect a test batch."""
         self._step(batch, "test")
 
-    def predict_step(self, batch: Batch, batch_idx: int) -> tuple[Tensor, Tensor]:
-        """Rows (B,) and class probabilities (B, C)."""
-        return batch.row, torch.softmax(self(batch.image).double(), dim=1)
+    def predict_step(self, batch: Batch, batch_idx: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Rows (B,), class probabilities (B, C) and the labels as they came (B,)."""
+        return batch.row, torch.softmax(self(batch.image).double(), dim=1), batch.label
 
     def on_train_epoch_end(self) -> None:
         """Log a few training metrics; augmented images, weights that moved during the epoch."""
@@ -100,14 +100,14 @@ class Classifier(LightningModule):
         self._log_epoch("test")
 
     def _log_epoch(self, split: str, only: tuple[str, ...] | None = None) -> None:
-        metric = self.epoch_predictions[f"{split}_"]
-        values = metric.compute()
-        self.predictions[split] = metric.collected
-        metric.reset()
+        collector = self.collectors[split]
+        values = collector.compute()
+        self.predictions[split] = collector.collected
+        collector.reset()
         chosen = {
             f"{split}/{name}": value
             for name, value in values.items()
-            if value == value and (only is None or name in only)  # an undefined value is nan
+            if not math.isnan(value) and (only is None or name in only)
         }
         f1_macro = {name: chosen.pop(name) for name in (f"{split}/f1_macro",) if name in chosen}
         self.log_dict(chosen, sync_dist=True)

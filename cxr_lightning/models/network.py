@@ -43,6 +43,7 @@ class Network(nn.Module):
 
     def __init__(
         self,
+        *,
         library: str,
         name: str,
         num_classes: int,
@@ -57,7 +58,7 @@ class Network(nn.Module):
         self.backbone, channels = build_backbone(library, name, num_classes, image_size, kwargs)
         self.preprocess = Preprocess(channels, mean, std, channels_last)
         if channels_last:
-            self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.backbone.to(memory_format=torch.channels_last)
 
     def forward(self, image: Tensor) -> Tensor:
         """uint8 grey (B, 1, H, W) to logits (B, num_classes)."""

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
 
-class PlainBlock(BasicBlock):
+class PlainBlock(BasicBlock):  # type: ignore[misc]
     """Two 3×3 convolutions with batch norm and ReLU; the input is not added to the output.
 
     The "plain" network of He et al., CVPR 2016, section 3.3.

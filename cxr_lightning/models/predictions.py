@@ -9,6 +9,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from cxr_lightning.errors import TrainingError
 from cxr_lightning.metrics import compute_metrics
 
 
@@ -29,7 +30,8 @@ class Predictions:
     @property
     def predicted(self) -> npt.NDArray[np.int64]:
         """The most probable class, int64 (n,)."""
-        return self.probabilities.argmax(axis=1).astype(np.int64)
+        most_probable: npt.NDArray[np.int64] = self.probabilities.argmax(axis=1)
+        return most_probable
 
 
 class EpochPredictions(Metric):
@@ -39,11 +41,14 @@ class EpochPredictions(Metric):
     """
 
     full_state_update = False
+    rows: list[Tensor]
+    labels: list[Tensor]
+    logits: list[Tensor]
+    collected: Predictions
 
     def __init__(self, classes: list[str]) -> None:
         super().__init__()
         self.classes = classes
-        self.collected: Predictions | None = None
         for name in ("rows", "labels", "logits"):
             self.add_state(name, default=[], dist_reduce_fx="cat")
 
@@ -59,6 +64,11 @@ class EpochPredictions(Metric):
         order = np.argsort(rows, kind="stable")
         labels = dim_zero_cat(self.labels).cpu().numpy()[order]
         logits = dim_zero_cat(self.logits).cpu().double()
+        if not logits.isfinite().all():
+            raise TrainingError(
+                "The training diverged: the network's outputs are not finite. Lower optim.lr, or "
+                "compute in full precision (trainer.precision=32-true)."
+            )
         probabilities = torch.softmax(logits, dim=1).numpy()[order]
         self.collected = Predictions(rows[order], labels, probabilities)
         values = compute_metrics(labels, probabilities, self.classes)

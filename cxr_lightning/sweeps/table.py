@@ -87,14 +87,15 @@ def _row(job: Path, swept: list[str]) -> dict[str, Any]:
 def _markdown(table: "pd.DataFrame", swept: list[str]) -> str:
     import pandas as pd
 
-    recalls = [name for name in table if str(name).count("/") == 2 and "/recall/" in str(name)]
-    recalls = [name for name in recalls if not str(name).endswith(("/low", "/high"))]
+    columns = [str(name) for name in table]
+    recalls = [c for c in columns if c.startswith("test/recall/") and c.count("/") == 2]
     shown = table[swept or ["job"]].copy()
     for name, title in HEADLINES.items():
         if name in table:
             shown[title] = [_percent(row, name) for _, row in table.iterrows()]
     for name in recalls:
-        shown[str(name).removeprefix("test/")] = [_percent(row, name) for _, row in table.iterrows()]
+        title = name.removeprefix("test/")
+        shown[title] = [_percent(row, name) for _, row in table.iterrows()]
     for name in ("n", "epochs", "train_epoch_s"):
         if name in table:
             digits = 1 if name == "train_epoch_s" else 0

@@ -12,8 +12,9 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from cxr_lightning.data import phantom
-from cxr_lightning.data.phantom import CLASSES, draw_phantom, write_phantoms
+from cxr_lightning.data import phantom_set
+from cxr_lightning.data.phantom import CLASSES, draw_phantom
+from cxr_lightning.data.phantom_set import write_phantoms
 
 SPLITS = ("train", "val", "test")
 Film = npt.NDArray[np.uint8]
@@ -92,7 +93,7 @@ def test_two_films_of_a_patient_differ_in_nuisance_only(
     def plain_film(patient: npt.NDArray[np.float64], rng: np.random.Generator) -> Film:
         return (200.0 * patient.clip(0.0, 1.2)).astype(np.uint8)
 
-    monkeypatch.setattr(phantom, "_expose", plain_film)
+    monkeypatch.setattr(phantom_set, "expose", plain_film)
     anatomy = digests(write_phantoms(tmp_path / "anatomy", 100, 7, False))
     seen = digests(folder)
     pairs = [(name.replace("_2.png", "_1.png"), name) for name in seen if name.endswith("_2.png")]
@@ -156,7 +157,8 @@ def standardised(films: list[Film]) -> npt.NDArray[np.float64]:
 
 def upper_zone_texture(films: list[Film]) -> npt.NDArray[np.float64]:
     steps = np.abs(np.diff(standardised(films), axis=2))
-    return np.concatenate([steps[:, 14:28, 14:28], steps[:, 14:28, 36:50]], axis=2).mean((1, 2))
+    upper = np.concatenate([steps[:, 14:28, 14:28], steps[:, 14:28, 36:50]], axis=2)
+    return np.asarray(upper.mean((1, 2)))
 
 
 def low_peripheral_haze(films: list[Film]) -> npt.NDArray[np.float64]:
@@ -168,7 +170,8 @@ def low_peripheral_haze(films: list[Film]) -> npt.NDArray[np.float64]:
 
 def asymmetry(films: list[Film]) -> npt.NDArray[np.float64]:
     z = standardised(films)
-    return np.abs(z[:, 12:44, 12:28].mean((1, 2)) - z[:, 12:44, 36:52].mean((1, 2)))
+    left, right = z[:, 12:44, 12:28].mean((1, 2)), z[:, 12:44, 36:52].mean((1, 2))
+    return np.asarray(np.abs(left - right))
 
 
 @pytest.mark.parametrize(

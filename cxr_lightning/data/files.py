@@ -1,0 +1,49 @@
+"""Image files as they lie in a folder, decoded on the way to the network; for prediction."""
+
+import os
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from cxr_lightning.data.dataset import Batch
+from cxr_lightning.data.decode import UnreadableImageError, decode
+
+UNREADABLE = -1
+"""The label of an image that could not be decoded; the label of others is 0."""
+
+
+class FileDataset(Dataset[Batch]):
+    """Images by path. An unreadable one is black, and its label says so."""
+
+    def __init__(self, root: Path, paths: list[str], size_px: int) -> None:
+        self.root, self.paths, self.size_px = root, paths, size_px
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, row: int) -> Batch:
+        try:
+            pixels = torch.tensor(decode(self.root / self.paths[row], self.size_px))
+            label = 0
+        except UnreadableImageError:
+            pixels = torch.zeros(self.size_px, self.size_px, dtype=torch.uint8)
+            label = UNREADABLE
+        return Batch(pixels[None], torch.tensor(label), torch.tensor(row))
+
+    def loader(self, batch_size: int, num_workers: int | str) -> DataLoader[Batch]:
+        """Every image once, in order; `auto` decodes on all cores but one."""
+        cores = os.cpu_count() or 1
+        workers = cores - 1 if num_workers == "auto" else int(num_workers)
+        return DataLoader(self, batch_size, num_workers=min(workers, len(self)))
+
+    def errors(self, labels: list[int]) -> dict[str, str]:
+        """Path → reason of the images whose label is `UNREADABLE`."""
+        reasons = {}
+        for path, label in zip(self.paths, labels, strict=True):
+            if label == UNREADABLE:
+                try:
+                    decode(self.root / path, self.size_px)
+                except UnreadableImageError as error:
+                    reasons[path] = str(error)
+        return reasons

@@ -1,0 +1,83 @@
+"""The numbers of a checkpoint, on its own test images or on others: `cxr-evaluate ckpt_path=…`."""
+
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from cxr_lightning.cli import run_command
+
+if TYPE_CHECKING:
+    from cxr_lightning.train import TrainResult
+
+
+def run(cfg: DictConfig) -> "TrainResult":
+    """Test a checkpoint as `conf/evaluate.yaml` says and write the files of a run's test.
+
+    With nothing but `ckpt_path`, the images, batches and precision are those of the training run,
+    and so are the numbers.
+    """
+    from pytorch_lightning import Trainer
+
+    from cxr_lightning import assemble, screen
+    from cxr_lightning.callbacks.figures import ConfusionMatrixFigure
+    from cxr_lightning.callbacks.results import TestResults
+    from cxr_lightning.callbacks.run_record import RunRecord
+    from cxr_lightning.config import (
+        DataConfig,
+        EvaluateConfig,
+        SplitConfig,
+        TrainConfig,
+        TrainerConfig,
+        parse,
+    )
+    from cxr_lightning.data.datamodule import XrayDataModule
+    from cxr_lightning.train import TrainResult
+
+    config = parse(EvaluateConfig, cfg)
+    classifier = assemble.load_classifier(config.ckpt_path)
+    trained = parse(TrainConfig, classifier.hparams["run"])
+    classes: list[str] = classifier.hparams["classes"]
+
+    data = parse(DataConfig, _overlay(trained.data.model_dump(), config.data))
+    data = assemble.fit_to_classifier(data, classes, trained.data.image_size)
+    split = parse(SplitConfig, _overlay(trained.split.model_dump(), config.split))
+    trainer_config = parse(TrainerConfig, _overlay(trained.trainer.model_dump(), config.trainer))
+    precision = assemble.choose_precision(trainer_config)
+
+    datamodule = XrayDataModule(data, None if config.subset == "all" else split)
+    if config.subset != "all":
+        datamodule.tested_split = config.subset
+    datamodule.prepare()
+    screen.print_data(datamodule)
+    assemble.check_classes(datamodule, classes, config.ckpt_path)
+    results = TestResults(config.folder, config.n_resamples, trained.seed)
+    trainer = Trainer(
+        **assemble.trainer_arguments(trainer_config, precision),
+        default_root_dir=config.folder,
+        logger=False,
+        enable_checkpointing=False,
+        callbacks=[
+            RunRecord(config.folder, trained.seed, precision),
+            results,
+            ConfusionMatrixFigure(),
+        ],
+    )
+    trainer.test(classifier, datamodule=datamodule, verbose=False)
+    screen.print_results(results.estimates, config.folder)
+    return TrainResult(config.folder, results.estimates)
+
+
+def _overlay(trained: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """The training run's values, or the chosen group's; then what the command line sets."""
+    return (given if "name" in given else trained) | {
+        key: value for key, value in given.items() if value is not None
+    }
+
+
+def main() -> None:
+    """The command `cxr-evaluate`."""
+    run_command("evaluate", run)
+
+
+if __name__ == "__main__":
+    main()

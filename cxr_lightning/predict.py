@@ -1,0 +1,62 @@
+"""A folder of images to a CSV of class probabilities: `cxr-predict ckpt_path=… input=…`."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from cxr_lightning.cli import run_command
+
+
+def run(cfg: DictConfig) -> Path:
+    """Predict every image under `input`; returns the CSV's path.
+
+    The CSV has a row an image: `path` (relative to `input`), `predicted`, a probability a class,
+    and `error`, the reason where an image could not be read.
+    """
+    import pandas as pd
+    import torch
+    from pytorch_lightning import Trainer
+    from pytorch_lightning.callbacks import RichProgressBar
+
+    from cxr_lightning import assemble, screen
+    from cxr_lightning.callbacks.results import write_csv
+    from cxr_lightning.config import PredictConfig, TrainConfig, TrainerConfig, parse
+    from cxr_lightning.data.files import FileDataset
+    from cxr_lightning.data.index import find_images
+
+    config = parse(PredictConfig, cfg)
+    classifier = assemble.load_classifier(config.ckpt_path)
+    trained = parse(TrainConfig, classifier.hparams["run"])
+    classes: list[str] = classifier.hparams["classes"]
+    given = {key: value for key, value in config.trainer.items() if value is not None}
+    trainer_config = parse(TrainerConfig, trained.trainer.model_dump() | {"devices": 1} | given)
+
+    root, images, ignored = find_images(config.input)
+    dataset = FileDataset(root, images, trained.data.image_size)
+    trainer = Trainer(
+        **assemble.trainer_arguments(trainer_config, assemble.choose_precision(trainer_config)),
+        default_root_dir=config.folder,
+        logger=False,
+        enable_checkpointing=False,
+        callbacks=[RichProgressBar()],
+    )
+    batches = trainer.predict(classifier, dataset.loader(config.batch_size, config.num_workers))
+    probabilities = torch.cat([batch[1] for batch in batches or []])
+    table = pd.DataFrame(probabilities.numpy(), columns=classes)
+    table.insert(0, "path", images)
+    table.insert(1, "predicted", [classes[k] for k in probabilities.argmax(dim=1)])
+    errors = dataset.errors(torch.cat([batch[2] for batch in batches or []]).tolist())
+    table["error"] = table["path"].map(errors).fillna("")
+    table.loc[table["error"] != "", ["predicted", *classes]] = None
+    write_csv(config.output, table)
+    screen.print_predictions(table, ignored, config.output)
+    return config.output
+
+
+def main() -> None:
+    """The command `cxr-predict`."""
+    run_command("predict", run)
+
+
+if __name__ == "__main__":
+    main()
