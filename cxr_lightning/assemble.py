@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from pytorch_lightning import Trainer
+from pytorch_lightning import Callback, Trainer
 
-from cxr_lightning.config import DataConfig, Target, TrainConfig, TrainerConfig
+from cxr_lightning.config import DataConfig, TrainConfig, TrainerConfig
 from cxr_lightning.data.datamodule import XrayDataModule
 from cxr_lightning.errors import CheckpointError, ConfigError, DataError
 from cxr_lightning.models.backbones import load_pretrained, resolve_normalisation
@@ -120,7 +120,7 @@ def load_classifier(file: Path) -> Classifier:
         return Classifier.load_from_checkpoint(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises unpickling, zip, key and runtime errors
         raise CheckpointError(
-            f"ckpt_path={file} is not a checkpoint of cxr-train: {error}"
+            f"ckpt_path={file} is not a checkpoint of cxr-train ({type(error).__name__})."
         ) from error
 
 
@@ -167,15 +167,9 @@ def trainer_arguments(config: TrainerConfig, precision: str) -> dict[str, Any]:
     }
 
 
-def callbacks_that_can_run(
-    callbacks: dict[str, Target | None], has_val: bool
-) -> dict[str, Target | None]:
-    """Without validation images, those that watch a validation metric are left out."""
-    return {
-        name: node
-        for name, node in callbacks.items()
-        if node is None or has_val or not str(node.get("monitor", "")).startswith("val/")
-    }
+def can_run(callback: Callback, has_val: bool) -> bool:
+    """Without validation images, a callback that watches a validation metric cannot."""
+    return has_val or not str(getattr(callback, "monitor", "")).startswith("val/")
 
 
 def tested_checkpoint(config: TrainConfig) -> Path | None:
@@ -189,7 +183,7 @@ def flat_hparams(config: TrainConfig) -> dict[str, Any]:
     return {
         "data": config.data.name,
         "split": config.split.name,
-        "fold": config.split.fold,
+        **({"fold": config.split.fold} if config.split.name == "kfold" else {}),
         "model": config.model.name,
         "weights": config.model.weights or "none",
         "augment": "+".join(name for name, node in config.augment.items() if node) or "none",

@@ -121,7 +121,7 @@ class TrainerConfig(BaseModel):
 class TrainConfig(Section):
     """`conf/train.yaml`."""
 
-    name: str
+    name: str = Field(min_length=1)
     folder: UserPath
     seed: int = Field(ge=0)
     ckpt_path: UserPath | None
@@ -141,7 +141,7 @@ class TrainConfig(Section):
 class EvaluateConfig(Section):
     """`conf/evaluate.yaml`: what is null in `data` and `split` is the training run's own."""
 
-    name: str
+    name: str = Field(min_length=1)
     folder: UserPath
     ckpt_path: UserPath
     subset: Literal["train", "val", "test", "all"]
@@ -154,7 +154,7 @@ class EvaluateConfig(Section):
 class PredictConfig(Section):
     """`conf/predict.yaml`."""
 
-    name: str
+    name: str = Field(min_length=1)
     folder: UserPath
     ckpt_path: UserPath
     input: UserPath

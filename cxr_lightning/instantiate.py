@@ -37,7 +37,7 @@ def build_all(nodes: dict[str, dict[str, Any] | None]) -> list[Any]:
 def _check_plain_types(target: str, node: dict[str, Any]) -> None:
     """Refuse text where the class says number: YAML and Hydra let it through, and it fails late."""
     try:
-        hints = typing.get_type_hints(get_class(target).__init__)
+        hints = typing.get_type_hints(get_class(target).__init__)  # type: ignore[misc]
     except Exception:  # a function, a missing class, unresolvable hints: `instantiate` will tell
         return
     for key in node.keys() & hints.keys():

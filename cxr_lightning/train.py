@@ -24,6 +24,7 @@ def run(cfg: DictConfig) -> TrainResult:
     """Train as `conf/train.yaml` says, test the selected checkpoint, fill `folder`."""
     # Imported here: torch and Lightning take seconds, which --help should not cost.
     from pytorch_lightning import Trainer, seed_everything
+    from pytorch_lightning.callbacks import Checkpoint
 
     from cxr_lightning import assemble, screen
     from cxr_lightning.callbacks.hparams import HParams
@@ -34,6 +35,7 @@ def run(cfg: DictConfig) -> TrainResult:
 
     config = parse(TrainConfig, cfg)
     assemble.check_run(config)
+    callbacks, loggers = build_all(config.callbacks), build_all(config.logger)
     seed_everything(config.seed, workers=True, verbose=False)
     datamodule = assemble.build_datamodule(config)
     datamodule.prepare()
@@ -47,17 +49,20 @@ def run(cfg: DictConfig) -> TrainResult:
     trainer = Trainer(
         **assemble.trainer_arguments(config.trainer, precision),
         default_root_dir=config.folder,
-        logger=build_all(config.logger),
+        logger=loggers,
+        enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
         callbacks=[
             RunRecord(config.folder, config.seed, precision),
             results,
             HParams(assemble.flat_hparams(config), datamodule.classes),
-            *build_all(assemble.callbacks_that_can_run(config.callbacks, has_val)),
+            *(callback for callback in callbacks if assemble.can_run(callback, has_val)),
         ],
     )
     trainer.fit(classifier, datamodule=datamodule, ckpt_path=config.ckpt_path, weights_only=True)
     checkpoint = assemble.tested_checkpoint(config)
-    trainer.test(classifier, datamodule=datamodule, ckpt_path=checkpoint, verbose=False)
+    trainer.test(
+        classifier, datamodule=datamodule, ckpt_path=checkpoint, verbose=False, weights_only=True
+    )
     screen.print_results(results.estimates, config.folder)
     screen.print_dashboard(config.folder)
     return TrainResult(config.folder, results.estimates)

@@ -76,9 +76,9 @@ class ConfusionMatrixFigure(Callback):
 
 
 class AugmentationFigure(Callback):
-    """The same training images before and after augmentation, two of each class."""
+    """The same training images before and after augmentation, one of each class."""
 
-    def __init__(self, per_class: int = 2, draws: int = 2) -> None:
+    def __init__(self, per_class: int = 1, draws: int = 3) -> None:
         self.per_class, self.draws = per_class, draws
 
     @rank_zero_only
@@ -101,7 +101,7 @@ class AugmentationFigure(Callback):
         figure, axes = plt.subplots(
             n_rows,
             len(chosen),
-            figsize=(1.7 * len(chosen), 1.9 * n_rows),
+            figsize=(2.2 * len(chosen), 2.4 * n_rows),
             squeeze=False,
             layout="constrained",
         )

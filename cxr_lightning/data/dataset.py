@@ -56,5 +56,6 @@ class XrayDataset(Dataset[Batch]):
 def augmented(image: Tensor, augment: Transform, seed: int) -> Tensor:
     """`augment(image)` with torch's random numbers drawn from `seed`; the global state is kept."""
     with torch.random.fork_rng(devices=()):
-        torch.manual_seed(seed)
+        # torch.manual_seed would also reset a GPU's generator, which drives dropout.
+        torch.default_generator.manual_seed(seed)
         return augment(image)

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION, TiffImageFile
 
 VERSION = 1
 """Part of the store's key: raise it when the same file would give other pixels."""
@@ -45,12 +46,17 @@ def decode(path: Path, size_px: int) -> npt.NDArray[np.uint8]:
             # twice as fast, 0.4 grey levels off on average.
             image.draft("L", (size_px, size_px))
             grey = _to_grey(ImageOps.exif_transpose(image))
+            if _white_is_zero(image):
+                grey = ImageOps.invert(grey)
             resized = grey.resize((size_px, size_px), Image.Resampling.BILINEAR)
             pixels: npt.NDArray[np.uint8] = np.asarray(resized, dtype=np.uint8)
             return pixels
     except UnidentifiedImageError:
         raise UnreadableImageError(_unknown_content(path)) from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except UnreadableImageError:
+        raise
+    except Exception as error:
+        # On a damaged header Pillow stumbles in many ways: OSError, SyntaxError, struct.error, …
         raise UnreadableImageError(str(error) or type(error).__name__) from error
 
 
@@ -66,6 +72,13 @@ def _to_grey(image: Image.Image) -> Image.Image:
     elif image.mode == "P":
         image = image.convert("RGB")
     return image.convert("L")
+
+
+def _white_is_zero(image: Image.Image) -> bool:
+    # Pillow (13.0) inverts such a TIFF of 8 bits itself, but not one of 16.
+    if not isinstance(image, TiffImageFile) or not image.mode.startswith("I"):
+        return False
+    return bool(image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == 0)
 
 
 def _to_8_bits(pixels: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:

@@ -33,7 +33,7 @@ class Index:
         table: one row an image, columns `path` (relative to root, POSIX), `label` (int),
             `split` (of the folder: "train", "val", "test" or "" for none),
             `group` (the patient), `source` (where the image comes from).
-        ignored: how many files that are not images were passed over, by suffix.
+        ignored: how many files that are not images were passed over, by suffix or "hidden".
     """
 
     root: Path
@@ -59,10 +59,7 @@ def index_folders(
     ignored: Counter[str] = Counter()
     rows = []
     stray = []
-    for path in _walk(root):
-        if not _is_candidate(root, path):
-            ignored[path.suffix.lower() or path.name] += 1
-            continue
+    for path in _images(root, ignored):
         folders = path.parts[:-1]
         split = SPLIT_FOLDERS.get(folders[0].lower(), "") if folders else ""
         below = folders[1:] if split else folders
@@ -104,14 +101,21 @@ def index_manifest(
     if not manifest.is_file():
         raise DataError(f"The manifest {manifest} does not exist (data.manifest).")
     root = root or manifest.parent
-    listed = pd.read_csv(manifest, dtype=str, keep_default_na=False)
-    for name in (columns.path, columns.label):
-        if name not in listed.columns:
+    try:
+        listed = pd.read_csv(manifest, dtype=str, keep_default_na=False)
+    except ValueError as error:  # empty, not a table, or not UTF-8
+        raise DataError(f"{manifest} cannot be read as a CSV in UTF-8: {error}") from error
+    for field, name in columns:
+        required = field in ("path", "label") or name != ColumnsConfig.model_fields[field].default
+        if required and name not in listed.columns:
             raise DataError(
                 f"{manifest} has no column `{name}`; its columns are {', '.join(listed.columns)}. "
-                "Name yours with data.columns.path=… and data.columns.label=…"
+                f"Name yours with data.columns.{field}=…"
             )
+    if listed.empty:
+        raise DataError(f"{manifest} lists no images.")
     table = pd.DataFrame({"path": listed[columns.path], "class": listed[columns.label]})
+    table["path"] = table["path"].map(lambda path: PurePosixPath(path).as_posix())  # no `./`
     twice = table["path"][table["path"].duplicated()]
     if len(twice):
         raise DataError(f"{manifest} lists {_some(twice)} more than once.")
@@ -121,7 +125,7 @@ def index_manifest(
             f"{len(absent)} files of {manifest} are not under {root}: {_some(absent)}. "
             "Set data.root to the folder that its paths start from."
         )
-    names = tuple(classes) if classes else tuple(sorted(table["class"].unique()))
+    names = tuple(classes) if classes else tuple(sorted(set(table["class"]) - {""}))
     table["label"] = _labels(table["class"], names, classes, where=f"`{columns.label}`, {manifest}")
     table["split"] = _manifest_splits(listed, columns.split, manifest)
     table["group"] = _groups(table["path"], group_pattern)
@@ -135,7 +139,7 @@ def find_images(where: Path) -> tuple[Path, list[str], dict[str, int]]:
     """Every image under a folder, or the one image.
 
     Returns:
-        The folder, the images (POSIX paths relative to it), and the ignored files by suffix.
+        The folder, the images (POSIX paths relative to it), and the ignored files as in `Index`.
 
     Raises:
         DataError: it does not exist, or has no images.
@@ -145,28 +149,29 @@ def find_images(where: Path) -> tuple[Path, list[str], dict[str, int]]:
     if where.is_file():
         return where.parent, [where.name], {}
     ignored: Counter[str] = Counter()
-    images = []
-    for path in _walk(where):
-        if _is_candidate(where, path):
-            images.append(path.as_posix())
-        else:
-            ignored[path.suffix.lower() or path.name] += 1
+    images = [path.as_posix() for path in _images(where, ignored)]
     if not images:
         raise DataError(f"No images under {where.absolute()} ({ignored.total()} other files).")
     return where, images, dict(ignored)
 
 
-def _walk(root: Path) -> Iterator[Path]:
+def _images(root: Path, ignored: Counter[str]) -> Iterator[Path]:
     for folder, subfolders, files in os.walk(root, followlinks=True):
-        subfolders[:] = sorted(name for name in subfolders if name != "__MACOSX")
-        relative = Path(folder).relative_to(root)
+        subfolders.sort()
         for name in sorted(files):
-            yield relative / name
+            path = (Path(folder) / name).relative_to(root)
+            if _is_hidden(path):
+                ignored["hidden"] += 1
+            elif looks_like_image(root / path):
+                yield path
+            else:
+                ignored[path.suffix.lower() or path.name] += 1
 
 
-def _is_candidate(root: Path, path: Path) -> bool:
-    # macOS writes a hidden `._name.jpg` beside each file it copies to a foreign disk.
-    return not path.name.startswith(".") and looks_like_image(root / path)
+def _is_hidden(path: Path) -> bool:
+    # macOS writes `._name.jpg` beside each file that it copies to a foreign disk and `__MACOSX/`
+    # into zips, Jupyter copies opened files to `.ipynb_checkpoints/`.
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
 
 
 def _spelling(name: str) -> str:

@@ -9,6 +9,7 @@ from cxr_lightning.errors import ConfigError, DataError
 
 KAGGLE_DATASET = "jtiptj/chest-xray-pneumoniacovid19tuberculosis"
 KAGGLE_URL = f"https://www.kaggle.com/datasets/{KAGGLE_DATASET}"
+BY_HAND = f"Or download {KAGGLE_URL} in a browser, unpack it, and set data.root=/path/to/it."
 
 
 def load_index(config: DataConfig) -> Index:
@@ -68,12 +69,11 @@ def _download() -> Path:
         import kagglehub
     except ImportError:
         raise ConfigError(
-            "data.download=true needs kagglehub: pip install 'cxr-lightning[kaggle]'."
+            "data.download=true needs kagglehub: pip install 'cxr-lightning[kaggle]'. " + BY_HAND
         ) from None
     try:
         return Path(kagglehub.dataset_download(KAGGLE_DATASET))
     except Exception as error:  # kagglehub raises requests', urllib3's and its own
         raise DataError(
-            f"Kaggle's set could not be downloaded ({type(error).__name__}: {error}). "
-            f"Download {KAGGLE_URL} in a browser, unpack it, and set data.root=/path/to/it."
+            f"Kaggle's set could not be downloaded ({type(error).__name__}: {error}). " + BY_HAND
         ) from error

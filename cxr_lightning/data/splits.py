@@ -1,5 +1,7 @@
 """Which image trains, validates or tests: by the folder, pooled 80:20, or a fold. By patient."""
 
+from fractions import Fraction
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -34,18 +36,18 @@ def assign_splits(table: pd.DataFrame, config: SplitConfig) -> pd.DataFrame:
                 f"found: {found}. Choose split=pooled or split=kfold."
             )
     elif config.name == "pooled":
-        is_test = _fold(table, round(1 / config.test_fraction), 0, config.seed)
+        is_test = _share(table, config.test_fraction, config.seed)
     else:
         if config.fold >= config.n_folds:
             raise ConfigError(
                 f"split.fold={config.fold} does not exist: folds are 0 to {config.n_folds - 1}."
             )
-        is_test = _fold(table, config.n_folds, config.fold, config.seed)
+        is_test = _folds(table, config.n_folds, config.seed) == config.fold
     table["split"] = np.where(is_test, "test", "train")
     table = _without_leak(table, config.leak)
     if config.val_fraction > 0:
         train = table["split"] == "train"
-        is_val = _fold(table[train], round(1 / config.val_fraction), 0, config.seed)
+        is_val = _share(table[train], config.val_fraction, config.seed)
         table.loc[table.index[train][is_val], "split"] = "val"
     return table
 
@@ -63,7 +65,14 @@ def counts(table: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
     return cells.set_axis(list(classes), axis="index")
 
 
-def _fold(table: pd.DataFrame, n_folds: int, fold: int, seed: int) -> npt.NDArray[np.bool_]:
+def _share(table: pd.DataFrame, fraction: float, seed: int) -> npt.NDArray[np.bool_]:
+    """Whether each image is held out: one fold of five for 0.2, three of ten for 0.3."""
+    share = Fraction(fraction).limit_denominator(max(20, round(1 / fraction)))
+    return _folds(table, share.denominator, seed) < share.numerator
+
+
+def _folds(table: pd.DataFrame, n_folds: int, seed: int) -> npt.NDArray[np.int64]:
+    """The fold that tests each image."""
     patients = table.groupby("label")["group"].nunique()
     if patients.min() < n_folds:
         raise ConfigError(
@@ -72,10 +81,10 @@ def _fold(table: pd.DataFrame, n_folds: int, fold: int, seed: int) -> npt.NDArra
             "split.val_fraction (0 = no validation images)."
         )
     folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
-    held_out = list(folds.split(table, table["label"], table["group"]))[fold][1]
-    chosen = np.zeros(len(table), dtype=np.bool_)
-    chosen[held_out] = True
-    return chosen
+    fold_of = np.empty(len(table), dtype=np.int64)
+    for fold, (_, held_out) in enumerate(folds.split(table, table["label"], table["group"])):
+        fold_of[held_out] = fold
+    return fold_of
 
 
 def _without_leak(table: pd.DataFrame, leak: str) -> pd.DataFrame:

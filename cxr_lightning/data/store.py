@@ -24,6 +24,7 @@ from rich.progress import track
 from cxr_lightning.data import decode
 
 FILE_KEY = ["path", "bytes", "mtime_ns"]
+TYPES = {"path": "str", "bytes": "int64", "mtime_ns": "int64", "row": "int64"}
 LOOK_AGAIN_S = 1.0
 
 
@@ -70,13 +71,13 @@ def open_store(
     """
     folder = cache_dir / _folder_name(root, size_px)
     folder.mkdir(parents=True, exist_ok=True)
-    wanted = _stat(root, paths)
-    known = _read_rows(folder)
-    unreadable: dict[str, str] = {}
+    wanted, unreadable = _stat(root, paths)
+    known = _read_rows(folder, size_px)
     if len(_unknown(wanted, known)):
         with _locked(folder):
-            known = _read_rows(folder)  # another process may just have decoded them
-            known, unreadable = _decode_into(folder, root, _unknown(wanted, known), known, size_px)
+            known = _read_rows(folder, size_px)  # another process may just have decoded them
+            known, undecoded = _decode_into(folder, root, _unknown(wanted, known), known, size_px)
+            unreadable |= undecoded
     found = wanted.merge(known, on=FILE_KEY, how="left").dropna(subset=["row"])
     rows = found["row"].to_numpy(dtype=np.int64)
     return Pixels(folder / "pixels.u8", size_px, rows, _key(found, size_px)), unreadable
@@ -93,24 +94,25 @@ def _key(found: pd.DataFrame, size_px: int) -> str:
     return hashlib.sha256(listing.encode()).hexdigest()[:16]
 
 
-def _stat(root: Path, paths: Sequence[str]) -> pd.DataFrame:
-    stats = [(root / path).stat() for path in paths]
-    return pd.DataFrame(
-        {
-            "path": list(paths),
-            "bytes": [stat.st_size for stat in stats],
-            "mtime_ns": [stat.st_mtime_ns for stat in stats],
-        }
-    )
+def _stat(root: Path, paths: Sequence[str]) -> tuple[pd.DataFrame, dict[str, str]]:
+    files, unreadable = [], {}
+    for path in paths:
+        try:
+            stat = (root / path).stat()
+            files.append((path, stat.st_size, stat.st_mtime_ns))
+        except OSError as error:  # a link to nowhere
+            unreadable[path] = error.strerror or str(error)
+    return pd.DataFrame(files, columns=FILE_KEY).astype({k: TYPES[k] for k in FILE_KEY}), unreadable
 
 
-def _read_rows(folder: Path) -> pd.DataFrame:
-    file = folder / "rows.csv"
+def _read_rows(folder: Path, size_px: int) -> pd.DataFrame:
+    file, pixels_file = folder / "rows.csv", folder / "pixels.u8"
     if not file.exists():
-        return pd.DataFrame({"path": [], "bytes": [], "mtime_ns": [], "row": []}).astype(
-            {"path": str, "bytes": "int64", "mtime_ns": "int64", "row": "int64"}
-        )
-    return pd.read_csv(file, dtype={"path": str}, keep_default_na=False)
+        return pd.DataFrame(columns=list(TYPES)).astype(TYPES)
+    rows = pd.read_csv(file, dtype=TYPES, keep_default_na=False)
+    # Pixels that someone deleted, or that a power cut lost, are decoded again.
+    stored = pixels_file.stat().st_size // size_px**2 if pixels_file.exists() else 0
+    return rows[rows["row"] < stored]
 
 
 def _unknown(wanted: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:

@@ -48,7 +48,9 @@ class FocalLoss(nn.Module):
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Logits (B, C) and labels (B,) to a scalar."""
         log_p = F.log_softmax(logits, dim=1).gather(1, labels[:, None]).squeeze(1)
-        return -((1 - log_p.exp()) ** self.gamma * log_p).mean()
+        # For γ < 1 the power's slope at p = 1 is infinite, and times 0 it would be nan.
+        missing = (1 - log_p.exp()).clamp_min(torch.finfo(log_p.dtype).eps)
+        return -(missing**self.gamma * log_p).mean()
 
 
 class LogitAdjustedLoss(nn.Module):

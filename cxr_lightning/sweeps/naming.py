@@ -14,7 +14,7 @@ def job_name(task_overrides: Sequence[str]) -> str:
     No `=` in it, so that Hydra reads it back as part of `ckpt_path=…`.
     """
     swept = set(swept_keys())
-    parts = [_readable(o) for o in task_overrides if _key(o) in swept]
+    parts = [readable(o) for o in task_overrides if _key(o) in swept]
     return "_".join(parts) or "run"
 
 
@@ -31,5 +31,6 @@ def _key(override: str) -> str:
     return override.partition("=")[0].lstrip("+")
 
 
-def _readable(override: str) -> str:
+def readable(override: str) -> str:
+    """An override as it stands in a job's name: `optim.lr=0.001` is `optim.lr-0.001`."""
     return re.sub(r"[^\w.+-]+", "-", override.lstrip("+").replace("=", "-")).strip("-")

@@ -9,6 +9,8 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from cxr_lightning.sweeps.naming import readable
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -48,7 +50,7 @@ def write_summary(folder: Path) -> str:
     import pandas as pd
 
     jobs = sorted(job.parent for job in folder.glob("*/.hydra"))
-    swept = _swept([_overrides(job) for job in jobs])
+    swept = _swept(jobs)
     table = pd.DataFrame([_row(job, swept) for job in jobs])
     table.to_csv(folder / "summary.csv", index=False)
     text = _markdown(table, swept)
@@ -63,10 +65,16 @@ def _overrides(job: Path) -> dict[str, str]:
     return {key.lstrip("+"): value for key, _, value in pairs}
 
 
-def _swept(jobs: list[dict[str, str]]) -> list[str]:
-    """Keys whose values differ between jobs, in the order of the command line."""
-    keys = dict.fromkeys(key for job in jobs for key in job)
-    return [key for key in keys if len({job.get(key) for job in jobs}) > 1]
+def _swept(jobs: list[Path]) -> list[str]:
+    """The keys that the jobs' names tell, in the order of the command line."""
+    return list(
+        dict.fromkeys(
+            key
+            for job in jobs
+            for key, value in _overrides(job).items()
+            if readable(f"{key}={value}") in job.name
+        )
+    )
 
 
 def _row(job: Path, swept: list[str]) -> dict[str, Any]:
