@@ -28,6 +28,8 @@ def check_run(config: TrainConfig) -> None:
     """
     known = inspect.signature(Trainer).parameters
     for key in config.trainer.model_extra or {}:
+        if key in ("callbacks", "default_root_dir", "enable_checkpointing", "logger"):
+            raise ConfigError(f"trainer.{key} follows from callbacks=…, logger=… and name=…")
         if key not in known:
             close = difflib.get_close_matches(key, known, n=1)
             hint = f"; did you mean `{close[0]}`?" if close else "."
@@ -124,10 +126,10 @@ def load_classifier(file: Path) -> Classifier:
         ) from error
 
 
-def fit_to_classifier(data: DataConfig, classes: list[str], image_size: int) -> DataConfig:
-    """`data` read at the size and with the class names that the classifier was trained on."""
-    known = data.classes or {name: [] for name in classes}
-    return data.model_copy(update={"image_size": image_size, "classes": known})
+def as_trained(data: DataConfig, trained: DataConfig, classes: list[str]) -> DataConfig:
+    """`data` read at the size and with the class names (and spellings) of the training images."""
+    known = data.classes or trained.classes or {name: [] for name in classes}
+    return data.model_copy(update={"image_size": trained.image_size, "classes": known})
 
 
 def check_classes(datamodule: XrayDataModule, classes: list[str], checkpoint: Path) -> None:

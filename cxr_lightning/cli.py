@@ -13,7 +13,7 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -49,7 +49,8 @@ def run_command(name: str, run: Callable[[DictConfig], Any]) -> None:
         try:
             return run(cfg)
         except Exception as error:
-            if isinstance(error, CxrError) and not is_sweep and not full_trace:
+            users = isinstance(error, CxrError | OmegaConfBaseException)
+            if users and not is_sweep and not full_trace:
                 _say(_sentence(error))
                 sys.exit(1)
             if not is_sweep:
@@ -79,6 +80,7 @@ def _silence_warnings_about_nothing() -> None:
         ".*treespec, LeafSpec.* is deprecated",  # Lightning 2.6 on torch 2.14
         ".*is smaller than the logging interval",  # we log by epoch
         ".*does not have many workers",  # a memory-mapped store needs none
+        ".*recommended to use `self.log.*sync_dist=True",  # our values are the same on all ranks
         ".*Checkpoint directory .* exists and is not empty",  # true of every resumed run
     ):
         warnings.filterwarnings("ignore", message)
@@ -99,13 +101,24 @@ def _say(text: str) -> None:
 def _sentence(error: BaseException) -> str:
     if isinstance(error, CxrError):
         return str(error)
+    if isinstance(error, OverrideParseException):
+        return (
+            f"Cannot read `{error.override}`. A value with ~ = ( ) [ ] {{ }} or a comma in it needs "
+            "quotes within quotes: 'key=\"value\"'."
+        )
     cause = error.__cause__ if not str(error).strip() else None
     lines = [line.strip() for line in str(cause or error).splitlines() if line.strip()]
     text = " ".join(lines) or type(error).__name__
     unknown = re.match(r"Could not override '([^']+)'", text)
     if unknown:
-        key = unknown[1]
-        close = difflib.get_close_matches(key, _known_keys(), n=1)
+        key, known = unknown[1], _known_keys()
+        if files := known.get(key):
+            having = ", ".join(
+                f"cxr-{f.stem}" if f.parent == conf_dir() else f"{f.parent.name}={f.stem}"
+                for f in files
+            )
+            return f"The key `{key}` exists only with {having}."
+        close = difflib.get_close_matches(key, known, n=1)
         hint = f"; did you mean `{close[0]}`?" if close else "."
         return f"Unknown key `{key}`{hint} `--cfg job` prints every key."
     options = re.search(
@@ -117,14 +130,16 @@ def _sentence(error: BaseException) -> str:
     return text if isinstance(error, HydraException) else f"{type(error).__name__}: {text}"
 
 
-def _known_keys() -> list[str]:
-    """Config groups, and the keys of their files with the group before the dot."""
-    keys: set[str] = set()
-    for file in conf_dir().rglob("*.yaml"):
+def _known_keys() -> dict[str, list[Path]]:
+    """Keys with their group before the dot, and the files that have them; groups, with none."""
+    keys: dict[str, list[Path]] = {}
+    for file in sorted(conf_dir().rglob("*.yaml")):
         group = ".".join(file.parent.relative_to(conf_dir()).parts)
         content = OmegaConf.to_container(OmegaConf.load(file)) or {}
         assert isinstance(content, dict)
         names = [str(key) for key in content if key not in ("defaults", "hydra")]
-        keys.update(f"{group}.{name}" if group else name for name in names)
-        keys.add(group)
-    return sorted(keys - {""})
+        for name in names:
+            keys.setdefault(f"{group}.{name}" if group else name, []).append(file)
+        keys.setdefault(group, [])
+    keys.pop("")
+    return keys

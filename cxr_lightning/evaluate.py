@@ -39,8 +39,11 @@ def run(cfg: DictConfig) -> "TrainResult":
     classes: list[str] = classifier.hparams["classes"]
 
     data = parse(DataConfig, _overlay(trained.data.model_dump(), config.data))
-    data = assemble.fit_to_classifier(data, classes, trained.data.image_size)
+    data = assemble.as_trained(data, trained.data, classes)
     split = parse(SplitConfig, _overlay(trained.split.model_dump(), config.split))
+    if "name" in config.data and config.subset == "test":
+        # Another set may have too few patients to set some aside, and nothing is trained on it.
+        split = split.model_copy(update={"val_fraction": 0.0})
     trainer_config = parse(TrainerConfig, _overlay(trained.trainer.model_dump(), config.trainer))
     precision = assemble.choose_precision(trainer_config)
 
@@ -69,7 +72,7 @@ def run(cfg: DictConfig) -> "TrainResult":
 
 def _overlay(trained: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     """The training run's values, or the chosen group's; then what the command line sets."""
-    return (given if "name" in given else trained) | {
+    return ({} if "name" in given else trained) | {
         key: value for key, value in given.items() if value is not None
     }
 

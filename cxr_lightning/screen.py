@@ -82,7 +82,7 @@ def print_predictions(table: pd.DataFrame, ignored: Mapping[str, int], output: P
 def _print_ignored(console: Console, ignored: Mapping[str, int]) -> None:
     if ignored:
         kinds = ", ".join(f"{n} {suffix}" for suffix, n in sorted(ignored.items()))
-        console.print(f"Ignored {sum(ignored.values())} files that are not images: {kinds}")
+        console.print(f"Ignored, not images: {kinds}", markup=False)
 
 
 def _print_path(console: Console, what: str, path: Path) -> None:

@@ -54,8 +54,16 @@ class RunRecord(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         """Stop it at the last training batch: an epoch's seconds leave validation out."""
         if trainer.is_last_batch:
+            if pl_module.device.type == "cuda":
+                torch.cuda.synchronize()
             self.epoch_s.append(time.perf_counter() - self._since["epoch"])
-            pl_module.log("time/train_epoch_s", self.epoch_s[-1], rank_zero_only=True)
+            pl_module.log(
+                "time/train_epoch_s",
+                self.epoch_s[-1],
+                on_step=False,
+                on_epoch=True,
+                rank_zero_only=True,
+            )
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record the training's seconds."""

@@ -110,6 +110,7 @@ class XrayDataModule(LightningDataModule):
 
     def _evaluation(self, split: str) -> DataLoader[Batch]:
         dataset = self.dataset(split)
+        dataset.augment = None  # also where training images are tested
         return self._loader(dataset, EvaluationSampler(len(dataset), *self._rank()))
 
     def _rank(self) -> tuple[int, int]:

@@ -41,7 +41,15 @@ def find_root(config: DataConfig) -> Path | None:
     if config.phantom is not None:
         size, seed = config.phantom.n_images, config.phantom.seed
         folder = config.cache_dir / f"phantom-{size}-seed{seed}"
-        return write_phantoms(config.root or folder, size, seed)
+        try:
+            return write_phantoms(config.root or folder, size, seed)
+        except FileExistsError as error:
+            if config.root is None:
+                raise DataError(str(error)) from None
+            raise DataError(
+                f"{config.root} (data.root) holds other files than the synthetic images that "
+                "data=phantom draws there. For X-rays of your own: data=kaggle or data=folder."
+            ) from None
     if config.root is None and config.download:
         return _download()
     if config.root is None and config.manifest is None:

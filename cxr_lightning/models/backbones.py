@@ -1,5 +1,6 @@
 """Backbones by name, and where their pretrained weights come from."""
 
+import difflib
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -26,9 +27,19 @@ def build_backbone(
     """A backbone with random weights, and the number of channels it reads.
 
     Raises:
-        ConfigError: the library does not know the name, or is not installed.
+        ConfigError: the library does not know the name or the kwargs, or is not installed.
     """
-    kwargs = kwargs or {}
+    try:
+        return _build(library, name, num_classes, image_size, kwargs or {})
+    except TypeError as error:
+        if not kwargs:
+            raise
+        raise ConfigError(f"{name} does not take model.kwargs={kwargs}: {error}.") from error
+
+
+def _build(
+    library: str, name: str, num_classes: int, image_size: int, kwargs: dict[str, Any]
+) -> tuple[nn.Module, int]:
     if library == "own":
         if name == "cnn5":
             return CNN5(1, num_classes, image_size, **kwargs), 1
@@ -44,14 +55,16 @@ def build_backbone(
         return torchvision_models.get_model(name, num_classes=num_classes, **kwargs), 3
     timm = _timm()
     if not timm.is_model(name):
-        close = ", ".join(timm.list_models(f"*{name[:6]}*")[:10]) or "see timm.list_models()"
+        near = difflib.get_close_matches(name, timm.list_models(), n=10)
+        close = ", ".join(near) or "see timm.list_models()"
         raise ConfigError(f"timm has no model `{name}` (model.name). Close: {close}.")
     return timm.create_model(name, num_classes=num_classes, **kwargs), 3
 
 
 def resolve_normalisation(model: ModelConfig) -> tuple[list[float] | None, list[float] | None]:
-    """Mean and standard deviation a channel: as set, else ImageNet's for pretrained weights."""
-    if model.weights is None or model.mean is not None or model.std is not None:
+    """Mean and standard deviation a channel: as set, else ImageNet's for a library's weights."""
+    own = model.library == "own"
+    if model.weights is None or own or model.mean is not None or model.std is not None:
         return model.mean, model.std
     return IMAGENET_MEAN, IMAGENET_STD
 
@@ -70,10 +83,12 @@ def load_pretrained(backbone: nn.Module, model: ModelConfig) -> None:
     own = backbone.state_dict()
     fitting = {k: v for k, v in loaded.items() if k in own and v.shape == own[k].shape}
     left = sorted(own.keys() - fitting.keys())
-    if len({key.rpartition(".")[0] for key in left}) > 1:
+    head = list(own)[-1].rpartition(".")[0]
+    body = [key for key in left if key.rpartition(".")[0] != head]
+    if body:
         raise CheckpointError(
             f"{model.weights} does not fit {model.name}: {len(left)} of {len(own)} tensors are "
-            f"missing or of another shape, for example {left[0]}."
+            f"missing or of another shape, for example {body[0]}."
         )
     backbone.load_state_dict(fitting, strict=False)
 
@@ -113,7 +128,9 @@ def _read(file: Path) -> dict[str, Tensor]:
         loaded = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises unpickling, zip, EOF and runtime errors
         raise CheckpointError(f"model.weights={file} cannot be read: {error}") from error
-    state = loaded.get("state_dict", loaded)
+    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise CheckpointError(f"model.weights={file} holds no state dict: names and tensors.")
     # A checkpoint of this framework holds the backbone below `network.backbone.`.
     return {key.removeprefix("network.backbone."): value for key, value in state.items()}
 

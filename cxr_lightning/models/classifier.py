@@ -15,7 +15,8 @@ from cxr_lightning.models.losses import build_loss
 from cxr_lightning.models.network import Network
 from cxr_lightning.models.predictions import EpochPredictions, Predictions
 
-TRAIN_METRICS = ("accuracy", "balanced_accuracy", "f1_macro")
+TRAIN_METRICS = ("loss", "accuracy", "balanced_accuracy", "f1_macro")
+ON_PROGRESS_BAR = ("loss", "f1_macro")
 
 
 class Classifier(LightningModule):
@@ -59,16 +60,7 @@ class Classifier(LightningModule):
     def _step(self, batch: Batch, split: str) -> Tensor:
         logits = self(batch.image)
         loss: Tensor = self.loss(logits, batch.label)
-        self.collectors[split].update(logits, batch.label, batch.row)
-        self.log(
-            f"{split}/loss",
-            loss,
-            on_step=False,
-            on_epoch=True,
-            prog_bar=split != "test",
-            sync_dist=True,
-            batch_size=len(batch.label),
-        )
+        self.collectors[split].update(logits, batch.label, batch.row, loss)
         return loss
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -104,14 +96,12 @@ class Classifier(LightningModule):
         values = collector.compute()
         self.predictions[split] = collector.collected
         collector.reset()
-        chosen = {
-            f"{split}/{name}": value
-            for name, value in values.items()
-            if not math.isnan(value) and (only is None or name in only)
-        }
-        f1_macro = {name: chosen.pop(name) for name in (f"{split}/f1_macro",) if name in chosen}
-        self.log_dict(chosen, sync_dist=True)
-        self.log_dict(f1_macro, sync_dist=True, prog_bar=split != "test")
+        for name, value in values.items():
+            if not math.isnan(value) and (only is None or name in only):
+                # Already the same on every rank. With sync_dist, the progress bar of rank 0 would
+                # reduce alone, before the other ranks, and wait for ever (Lightning 2.6.6).
+                on_bar = name in ON_PROGRESS_BAR and split != "test"
+                self.log(f"{split}/{name}", value, prog_bar=on_bar)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimizer and, if configured, a schedule; `total_steps: null` is filled in."""

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cxr_lightning.errors import ConfigError
 from cxr_lightning.models.backbones import build_backbone
 
 
@@ -26,6 +27,12 @@ class Preprocess(nn.Module):
     ) -> None:
         super().__init__()
         self.channels, self.channels_last = channels, channels_last
+        for name, values in (("mean", mean), ("std", std)):
+            if values and len(values) not in (1, channels):
+                raise ConfigError(
+                    f"model.{name} has {len(values)} values, but this network reads {channels} "
+                    f"channel{'s' * (channels > 1)}."
+                )
         self.register_buffer("mean", torch.tensor(mean or [0.0]).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std or [1.0]).view(1, -1, 1, 1))
 

@@ -19,10 +19,11 @@ class PlainBlock(BasicBlock):  # type: ignore[misc]
         stride: int = 1,
         downsample: nn.Module | None = None,
         *args: Any,
+        **kwargs: Any,
     ) -> None:
         # The projection serves the skip connection only: registered but unused, its parameters
         # would stop DDP.
-        super().__init__(inplanes, planes, stride, None, *args)
+        super().__init__(inplanes, planes, stride, None, *args, **kwargs)
 
     def forward(self, x: Tensor) -> Tensor:
         """Feature maps (B, inplanes, H, W) to (B, planes, H/stride, W/stride)."""

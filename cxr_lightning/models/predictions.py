@@ -44,6 +44,7 @@ class EpochPredictions(Metric):
     rows: list[Tensor]
     labels: list[Tensor]
     logits: list[Tensor]
+    loss: Tensor
     collected: Predictions
 
     def __init__(self, classes: list[str]) -> None:
@@ -51,15 +52,20 @@ class EpochPredictions(Metric):
         self.classes = classes
         for name in ("rows", "labels", "logits"):
             self.add_state(name, default=[], dist_reduce_fx="cat")
+        self.add_state("loss", default=torch.tensor(0.0), dist_reduce_fx="sum")
 
-    def update(self, logits: Tensor, labels: Tensor, rows: Tensor) -> None:
-        """Logits (B, C), labels (B,) and table rows (B,) of a batch."""
+    def update(self, logits: Tensor, labels: Tensor, rows: Tensor, loss: Tensor) -> None:
+        """Logits (B, C), labels (B,) and table rows (B,) of a batch, and its mean loss."""
+        self.loss = self.loss.to(loss.device) + loss.detach() * len(labels)
         self.logits.append(logits.detach().float())
         self.labels.append(labels)
         self.rows.append(rows)
 
     def compute(self) -> dict[str, float]:
-        """Metric name → value (nan where undefined), over all ranks; fills `collected`."""
+        """Metric name → value (nan where undefined), over all ranks; fills `collected`.
+
+        `loss` is the mean over images of their batches' losses.
+        """
         rows = dim_zero_cat(self.rows).cpu().numpy()
         order = np.argsort(rows, kind="stable")
         labels = dim_zero_cat(self.labels).cpu().numpy()[order]
@@ -72,4 +78,5 @@ class EpochPredictions(Metric):
         probabilities = torch.softmax(logits, dim=1).numpy()[order]
         self.collected = Predictions(rows[order], labels, probabilities)
         values = compute_metrics(labels, probabilities, self.classes)
-        return {name: float(value[0]) for name, value in values.items()}
+        loss = {"loss": float(self.loss) / len(labels)}
+        return loss | {name: float(value[0]) for name, value in values.items()}

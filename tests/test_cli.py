@@ -1,0 +1,206 @@
+"""What a user sees: sentences instead of stack traces, exit codes, and answers without torch."""
+
+import logging
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.core.singleton import Singleton
+from omegaconf import DictConfig, OmegaConf
+
+from cxr_lightning.cli import _multirun_flag_first, run_command
+from cxr_lightning.errors import ConfigError, DataError
+
+Run = Callable[[DictConfig], Any]
+Command = Callable[..., int]
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
+    """`command(run, "seed=1", …)`: `cxr-train seed=1 …` doing `run`, in tmp_path; its exit code."""
+    hydra_state = Singleton.get_state()
+    handlers = logging.root.handlers[:]
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+    def call(run: Run, *arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["/somewhere/bin/cxr-train", *arguments])
+        try:
+            run_command("train", run)
+        except SystemExit as end:
+            assert isinstance(end.code, int)
+            return end.code
+        return 0
+
+    yield call
+    Singleton.set_state(hydra_state)
+    logging.captureWarnings(False)
+    logging.root.handlers[:] = handlers
+
+
+def start(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=cwd, capture_output=True, text=True, check=False
+    )
+
+
+# --- in a process of its own ---------------------------------------------------------------------
+
+
+def test_a_typo_is_one_sentence_and_exit_code_1(tmp_path: Path) -> None:
+    done = start("-m", "cxr_lightning.train", "trainer.max_epoch=3", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == (
+        "train: Unknown key `trainer.max_epoch`; did you mean `trainer.max_epochs`? "
+        "`--cfg job` prints every key.\n"
+    )
+    assert list(tmp_path.iterdir()) == []  # a typo leaves no folder behind
+
+
+def test_cfg_job_prints_the_whole_configuration(tmp_path: Path) -> None:
+    done = start("-m", "cxr_lightning.train", "--cfg", "job", "model=resnet18", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    cfg = OmegaConf.create(done.stdout)
+    assert cfg.model.name == "resnet18"
+    assert cfg.optim.optimizer._target_ == "torch.optim.Adam"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_and_cfg_answer_without_importing_torch(tmp_path: Path) -> None:
+    # Torch and Lightning take seconds to import; TAB completion composes like --cfg does.
+    script = """
+import importlib, sys
+for name, needed in (("train", []), ("evaluate", ["ckpt_path=a"]), ("predict", ["ckpt_path=a"])):
+    for arguments in (["--help"], ["--cfg", "job", *needed]):
+        sys.argv = [f"cxr-{name}", *arguments]
+        try:
+            importlib.import_module(f"cxr_lightning.{name}").main()
+        except SystemExit as end:
+            assert not end.code, (name, arguments, end.code)
+heavy = {"torch", "pytorch_lightning", "pandas", "matplotlib"} & set(sys.modules)
+print("IMPORTED", sorted(heavy))
+"""
+    done = start("-c", script, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "IMPORTED []"
+    for name in ("cxr-train", "cxr-evaluate", "cxr-predict"):
+        assert name in done.stdout
+
+
+# --- errors --------------------------------------------------------------------------------------
+
+
+def test_a_users_error_is_its_sentence_and_exit_code_1(
+    command: Command, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def run(cfg: DictConfig) -> None:
+        raise DataError("No images at /x (data.root): the folder does not exist.")
+
+    assert command(run) == 1
+    assert capfd.readouterr().err == (
+        "cxr-train: No images at /x (data.root): the folder does not exist.\n"
+    )
+
+
+def test_hydra_full_error_shows_the_stack(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(cfg: DictConfig) -> None:
+        raise DataError("No images.")
+
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(DataError, match=r"No images\."):
+        command(run)
+
+
+def test_a_programmers_error_keeps_its_stack(command: Command) -> None:
+    def run(cfg: DictConfig) -> float:
+        return 1 / 0
+
+    with pytest.raises(ZeroDivisionError):
+        command(run)
+
+
+def test_a_reference_to_nothing_is_a_sentence(
+    command: Command, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def run(cfg: DictConfig) -> None:
+        OmegaConf.to_container(cfg, resolve=True)
+
+    assert command(run, "optim.lr=${optim.rate}") == 1
+    error = capfd.readouterr().err
+    assert "Interpolation key 'optim.rate' not found" in error
+    assert len(error.splitlines()) == 1
+
+
+# --- sweeps --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["a=1", "-m", "b=2"], ["-m", "a=1", "b=2"]),
+        (["a=1", "b=2", "--multirun"], ["--multirun", "a=1", "b=2"]),
+        (["-m", "a=1"], ["-m", "a=1"]),
+        (["a=1", "b=-m"], ["a=1", "b=-m"]),
+        ([], []),
+    ],
+)
+def test_the_multirun_flag_may_stand_anywhere(given: list[str], expected: list[str]) -> None:
+    argv = ["cxr-train", *given]
+    _multirun_flag_first(argv)
+    assert argv == ["cxr-train", *expected]
+
+
+def test_a_flag_in_the_middle_sweeps(command: Command) -> None:
+    seen = []
+    assert command(lambda cfg: seen.append((cfg.seed, cfg.model.name)), "seed=1,2", "-m") == 0
+    assert (
+        command(
+            lambda cfg: seen.append((cfg.seed, cfg.model.name)),
+            "seed=3",
+            "-m",
+            "model=cnn5,plain18",
+        )
+        == 0
+    )
+    assert seen == [(1, "cnn5"), (2, "cnn5"), (3, "cnn5"), (3, "plain18")]
+
+
+def test_a_failed_job_leaves_its_trace_and_the_others_run(
+    command: Command, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    seen = []
+
+    def run(cfg: DictConfig) -> None:
+        if cfg.seed == 1:
+            raise ConfigError("One is no good.")
+        if cfg.seed == 2:
+            raise ZeroDivisionError("a bug")
+        seen.append(cfg.seed)
+
+    assert command(run, "-m", "seed=0,1,2,3", "name=grid") == 1
+    assert seen == [0, 3]
+    sweep = tmp_path / "outputs" / "grid"
+    errors = {file.parent.name: file.read_text() for file in sweep.glob("*/error.txt")}
+    assert set(errors) == {"seed-1", "seed-2"}
+    assert "ConfigError: One is no good." in errors["seed-1"]
+    assert "Traceback" in errors["seed-2"]
+    assert "ZeroDivisionError: a bug" in errors["seed-2"]
+    said = capfd.readouterr().err
+    assert "cxr-train: Job seed-1 failed: One is no good." in said
+    assert "cxr-train: Job seed-2 failed: ZeroDivisionError: a bug" in said
+    assert said.splitlines()[-1] == "cxr-train: 2 jobs failed: seed-1, seed-2"
+
+
+def test_a_cell_that_cannot_be_composed_stops_the_sweep_before_its_first_job(
+    command: Command, capfd: pytest.CaptureFixture[str]
+) -> None:
+    seen = []
+    assert command(lambda cfg: seen.append(cfg.model.name), "-m", "model=cnn5,resnet17") == 1
+    assert seen == []
+    assert "There is no model=resnet17; choose from: cnn5, plain18" in capfd.readouterr().err
