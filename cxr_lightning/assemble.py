@@ -10,6 +10,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.callbacks import LearningRateMonitor
 
 from cxr_lightning.config import DataConfig, TrainConfig, TrainerConfig
 from cxr_lightning.data.datamodule import XrayDataModule
@@ -169,8 +170,10 @@ def trainer_arguments(config: TrainerConfig, precision: str) -> dict[str, Any]:
     }
 
 
-def can_run(callback: Callback, has_val: bool) -> bool:
-    """Without validation images, a callback that watches a validation metric cannot."""
+def can_run(callback: Callback, has_val: bool, has_logger: bool) -> bool:
+    """Whether what the callback watches, or writes to, is there."""
+    if isinstance(callback, LearningRateMonitor) and not has_logger:
+        return False  # Lightning would refuse it
     return has_val or not str(getattr(callback, "monitor", "")).startswith("val/")
 
 

@@ -29,9 +29,12 @@ def run(cfg: DictConfig) -> Path:
     trained = parse(TrainConfig, classifier.hparams["run"])
     classes: list[str] = classifier.hparams["classes"]
     given = {key: value for key, value in config.trainer.items() if value is not None}
-    trainer_config = parse(TrainerConfig, trained.trainer.model_dump() | {"devices": 1} | given)
+    # One process, whatever the training ran on; its other arguments concern training only.
+    device = trained.trainer.model_dump(include={"max_epochs", "accelerator", "precision"})
+    trainer_config = parse(TrainerConfig, device | {"devices": 1} | given)
 
     root, images, ignored = find_images(config.input)
+    config.output.parent.mkdir(parents=True, exist_ok=True)
     dataset = FileDataset(root, images, trained.data.image_size)
     trainer = Trainer(
         **assemble.trainer_arguments(trainer_config, assemble.choose_precision(trainer_config)),

@@ -55,7 +55,7 @@ def run(cfg: DictConfig) -> TrainResult:
             RunRecord(config.folder, config.seed, precision),
             results,
             HParams(assemble.flat_hparams(config), datamodule.classes),
-            *(callback for callback in callbacks if assemble.can_run(callback, has_val)),
+            *(c for c in callbacks if assemble.can_run(c, has_val, has_logger=bool(loggers))),
         ],
     )
     trainer.fit(classifier, datamodule=datamodule, ckpt_path=config.ckpt_path, weights_only=True)

@@ -85,8 +85,9 @@ def test_predictions_are_in_row_order_whatever_the_order_of_batches(size: int) -
     order = torch.randperm(len(LABELS), generator=torch.Generator().manual_seed(4))
     collector = EpochPredictions(CLASSES)
     for rows in order.split(size):
-        collector.update(logits[rows], LABELS[rows], rows + 100)
+        collector.update(logits[rows], LABELS[rows], rows + 100, torch.tensor(0.5))
     values = collector.compute()
+    assert values.pop("loss") == 0.5
     collected = collector.collected
     assert collected.rows.tolist() == list(range(100, 111))
     assert collected.labels.tolist() == LABELS.tolist()
@@ -99,16 +100,25 @@ def test_predictions_are_in_row_order_whatever_the_order_of_batches(size: int) -
 
 def test_a_new_epoch_starts_from_nothing() -> None:
     collector = EpochPredictions(CLASSES)
-    for _ in range(2):
-        collector.update(torch.eye(3), torch.arange(3), torch.arange(3))
-        assert collector.compute()["accuracy"] == 1
+    for loss in (1.0, 0.25):
+        collector.update(torch.eye(3), torch.arange(3), torch.arange(3), torch.tensor(loss))
+        values = collector.compute()
+        assert (values["accuracy"], values["loss"]) == (1, loss)
         assert len(collector.collected.rows) == 3
         collector.reset()
 
 
+def test_the_loss_of_an_epoch_is_its_mean_over_images() -> None:
+    collector = EpochPredictions(CLASSES)
+    collector.update(torch.eye(3), torch.arange(3), torch.arange(3), torch.tensor(0.5))
+    collector.update(torch.eye(3)[:1], torch.tensor([0]), torch.tensor([3]), torch.tensor(2.0))
+    assert collector.compute()["loss"] == (3 * 0.5 + 1 * 2.0) / 4
+
+
 def test_probabilities_of_large_logits_are_exact() -> None:
     collector = EpochPredictions(CLASSES)
-    collector.update(torch.tensor([[1000.0, 999.0, -1000.0]]), torch.tensor([0]), torch.tensor([0]))
+    logits = torch.tensor([[1000.0, 999.0, -1000.0]])
+    collector.update(logits, torch.tensor([0]), torch.tensor([0]), torch.tensor(0.0))
     collector.compute()
     # e / (e + 1), 1 / (e + 1), 0
     expected = [[0.7310585786300049, 0.2689414213699951, 0.0]]
@@ -118,8 +128,9 @@ def test_probabilities_of_large_logits_are_exact() -> None:
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
 def test_outputs_that_are_not_finite_stop_the_run_with_advice(bad: float) -> None:
     collector = EpochPredictions(CLASSES)
-    collector.update(torch.eye(3), torch.arange(3), torch.arange(3))
-    collector.update(torch.tensor([[0.0, bad, 0.0]]), torch.tensor([0]), torch.tensor([3]))
+    logits = torch.tensor([[0.0, bad, 0.0]])
+    collector.update(torch.eye(3), torch.arange(3), torch.arange(3), torch.tensor(0.0))
+    collector.update(logits, torch.tensor([0]), torch.tensor([3]), torch.tensor(0.0))
     with pytest.raises(TrainingError, match=r"diverged.*Lower optim.lr.*trainer.precision=32-true"):
         collector.compute()
 
