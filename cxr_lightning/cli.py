@@ -103,31 +103,34 @@ def _sentence(error: BaseException) -> str:
         return str(error)
     if isinstance(error, OverrideParseException):
         return (
-            f"Cannot read `{error.override}`. A value with ~ = ( ) [ ] {{ }} or a comma in it needs "
-            "quotes within quotes: 'key=\"value\"'."
+            f"Cannot read `{error.override}`. A value with ~ = ( ) [ ] {{ }} or a comma in it "
+            "needs quotes within quotes: 'key=\"value\"'."
         )
     cause = error.__cause__ if not str(error).strip() else None
     lines = [line.strip() for line in str(cause or error).splitlines() if line.strip()]
     text = " ".join(lines) or type(error).__name__
-    unknown = re.match(r"Could not override '([^']+)'", text)
-    if unknown:
-        key, known = unknown[1], _known_keys()
-        if files := known.get(key):
-            having = ", ".join(
-                f"cxr-{f.stem}" if f.parent == conf_dir() else f"{f.parent.name}={f.stem}"
-                for f in files
-            )
-            return f"The key `{key}` exists only with {having}."
-        close = difflib.get_close_matches(key, known, n=1)
-        hint = f"; did you mean `{close[0]}`?" if close else "."
-        return f"Unknown key `{key}`{hint} `--cfg job` prints every key."
-    options = re.search(
+    if unknown_key := re.match(r"Could not override '([^']+)'", text):
+        return _about_unknown_key(unknown_key[1])
+    unknown_option = re.search(
         r"Could not find '([^/']+)/([^']+)'.*Available options in '\S+': (.*?)(?: Config|$)", text
     )
-    if options:
-        group, wrong, known = options.groups()
-        return f"There is no {group}={wrong}; choose from: {', '.join(known.split())}."
+    if unknown_option:
+        group, wrong, options = unknown_option.groups()
+        return f"There is no {group}={wrong}; choose from: {', '.join(options.split())}."
     return text if isinstance(error, HydraException) else f"{type(error).__name__}: {text}"
+
+
+def _about_unknown_key(key: str) -> str:
+    known = _known_keys()
+    if files := known.get(key):
+        having = ", ".join(
+            f"cxr-{f.stem}" if f.parent == conf_dir() else f"{f.parent.name}={f.stem}"
+            for f in files
+        )
+        return f"The key `{key}` exists only with {having}."
+    close = difflib.get_close_matches(key, known, n=1)
+    hint = f"; did you mean `{close[0]}`?" if close else "."
+    return f"Unknown key `{key}`{hint} `--cfg job` prints every key."
 
 
 def _known_keys() -> dict[str, list[Path]]:
