@@ -89,7 +89,7 @@ class AugmentationFigure(Callback):
 
     def draw(self, datamodule: "XrayDataModule") -> Figure:
         """Columns: images. First row: as stored; the others: as the network may see them."""
-        dataset = datamodule.dataset("train")
+        dataset, augment = datamodule.dataset("train"), datamodule.augment
         dataset.augment = None
         labels = dataset.labels.numpy()
         chosen = [
@@ -97,7 +97,7 @@ class AugmentationFigure(Callback):
             for label in range(len(datamodule.classes))
             for position in np.flatnonzero(labels == label)[: self.per_class]
         ]
-        n_rows = 1 + (self.draws if datamodule.augment else 0)
+        n_rows = 1 + (self.draws if augment else 0)
         figure, axes = plt.subplots(
             n_rows,
             len(chosen),
@@ -109,7 +109,8 @@ class AugmentationFigure(Callback):
             image = dataset[position, 0].image
             axes[0, column].set_title(datamodule.classes[labels[position]], fontsize=9)
             for row in range(n_rows):
-                shown = augmented(image, datamodule.augment, row) if row else image  # type: ignore[arg-type]
+                seed = row * len(chosen) + column
+                shown = augmented(image, augment, seed) if row and augment else image
                 axes[row, column].imshow(shown[0], cmap="gray", vmin=0, vmax=255)
                 axes[row, column].set(xticks=[], yticks=[])
         axes[0, 0].set_ylabel("before")
