@@ -17,6 +17,7 @@ from cxr_lightning.data.datamodule import XrayDataModule
 from cxr_lightning.errors import CheckpointError, ConfigError, DataError
 from cxr_lightning.models.backbones import load_pretrained, resolve_normalisation
 from cxr_lightning.models.classifier import Classifier
+from cxr_lightning.sweeps.naming import swept_values
 
 
 def check_run(config: TrainConfig) -> None:
@@ -184,20 +185,18 @@ def tested_checkpoint(config: TrainConfig) -> Path | None:
 
 
 def flat_hparams(config: TrainConfig) -> dict[str, Any]:
-    """What distinguishes runs, for the HPARAMS tab."""
-    return {
-        "data": config.data.name,
-        "split": config.split.name,
-        **({"fold": config.split.fold} if config.split.name == "kfold" else {}),
-        "model": config.model.name,
-        "weights": config.model.weights or "none",
+    """What distinguishes runs, for the HPARAMS tab, which shows the first five by alphabet."""
+    hparams = {
         "augment": "+".join(name for name, node in config.augment.items() if node) or "none",
-        "imbalance": config.imbalance.name,
-        "optimizer": str(config.optim.optimizer["_target_"]).rpartition(".")[2],
-        "lr": config.optim.lr,
-        "weight_decay": config.optim.weight_decay,
         "batch_size": config.data.batch_size,
-        "image_size": config.data.image_size,
-        "max_epochs": config.trainer.max_epochs,
+        "imbalance": config.imbalance.name,
+        "lr": config.optim.lr,
+        "model": config.model.name,
+        "optimizer": str(config.optim.optimizer["_target_"]).rpartition(".")[2],
         "seed": config.seed,
+        "split": config.split.name,
+        "weight_decay": config.optim.weight_decay,
+        "weights": config.model.weights or "none",
     }
+    swept = swept_values(HydraConfig.get().overrides.task) if HydraConfig.initialized() else {}
+    return hparams | {key: value for key, value in swept.items() if key not in hparams}

@@ -13,9 +13,15 @@ def job_name(task_overrides: Sequence[str]) -> str:
 
     No `=` in it, so that Hydra reads it back as part of `ckpt_path=…`.
     """
+    swept = swept_values(task_overrides)
+    return "_".join(readable(f"{key}={value}") for key, value in swept.items()) or "run"
+
+
+def swept_values(task_overrides: Sequence[str]) -> dict[str, str]:
+    """A job's own values of the swept keys, in the order of its overrides."""
     swept = set(swept_keys())
-    parts = [readable(o) for o in task_overrides if _key(o) in swept]
-    return "_".join(parts) or "run"
+    pairs = (override.lstrip("+").partition("=") for override in task_overrides)
+    return {key: value for key, _, value in pairs if key in swept}
 
 
 def swept_keys() -> list[str]:
@@ -27,10 +33,6 @@ def swept_keys() -> list[str]:
     return [o.key_or_group for o in overrides if o.is_sweep_override()]
 
 
-def _key(override: str) -> str:
-    return override.partition("=")[0].lstrip("+")
-
-
 def readable(override: str) -> str:
     """An override as it stands in a job's name: `optim.lr=0.001` is `optim.lr-0.001`."""
-    return re.sub(r"[^\w.+-]+", "-", override.lstrip("+").replace("=", "-")).strip("-")
+    return re.sub(r"[^\w.+-]+", "-", override.replace("=", "-")).strip("-")
