@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 HEADLINES = {
-    "test/accuracy": "accuracy [95% interval]",
+    "test/accuracy": "accuracy (95%)",
     "test/precision_macro": "precision",
     "test/recall_macro": "recall",
-    "test/f1_macro": "F1 [95% interval]",
+    "test/f1_macro": "F1 (95%)",
 }
+NOT_ON_SCREEN = ("epochs", "train_epoch_s")
 WITH_INTERVAL = ("test/accuracy", "test/f1_macro")
 
 
@@ -34,18 +35,18 @@ class SweepTable(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print the table and where to look."""
         folder = Path(config.hydra.sweep.dir)
-        print(f"\n{write_summary(folder)}\n")
+        print_summary(write_summary(folder))
         print(f"Tables:    {folder / 'summary.csv'} (every metric), {folder / 'summary.md'}")
         print(f"Dashboard: tensorboard --logdir {folder}")
 
 
-def write_summary(folder: Path) -> str:
+def write_summary(folder: Path) -> "pd.DataFrame":
     """Write `summary.csv` (every metric with its limits) and `summary.md` (the main ones).
 
     A job without results has a row all the same, with status "failed" or "unfinished".
 
     Returns:
-        The text of `summary.md`.
+        The table of `summary.md`, all text.
     """
     import pandas as pd
 
@@ -53,9 +54,24 @@ def write_summary(folder: Path) -> str:
     swept = _swept(jobs)
     table = pd.DataFrame([_row(job, swept) for job in jobs])
     table.to_csv(folder / "summary.csv", index=False)
-    text = _markdown(table, swept)
+    shown = _shown(table, swept)
+    text = shown.to_markdown(index=False, disable_numparse=True)
     (folder / "summary.md").write_text(text + "\n")
-    return text
+    return shown
+
+
+def print_summary(shown: "pd.DataFrame") -> None:
+    """The columns of `shown` that fit a screen."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="test", box=None, padding=(0, 1))
+    names = [name for name in map(str, shown) if name not in NOT_ON_SCREEN and "/" not in name]
+    for name in names:
+        table.add_column(name, overflow="fold")
+    for row in shown[names].itertuples(index=False):
+        table.add_row(*row)
+    Console().print(table)
 
 
 def _overrides(job: Path) -> dict[str, str]:
@@ -72,7 +88,7 @@ def _swept(jobs: list[Path]) -> list[str]:
             key
             for job in jobs
             for key, value in _overrides(job).items()
-            if readable(f"{key}={value}") in job.name
+            if f"_{readable(f'{key}={value}')}_" in f"_{job.name}_"
         )
     )
 
@@ -92,7 +108,7 @@ def _row(job: Path, swept: list[str]) -> dict[str, Any]:
     return row
 
 
-def _markdown(table: "pd.DataFrame", swept: list[str]) -> str:
+def _shown(table: "pd.DataFrame", swept: list[str]) -> "pd.DataFrame":
     import pandas as pd
 
     columns = [str(name) for name in table]
@@ -110,7 +126,7 @@ def _markdown(table: "pd.DataFrame", swept: list[str]) -> str:
             shown[name] = ["" if pd.isna(v) else f"{v:.{digits}f}" for v in table[name]]
     if (table["status"] != "finished").any():
         shown["status"] = table["status"]
-    return shown.to_markdown(index=False, disable_numparse=True)
+    return shown
 
 
 def _percent(row: "pd.Series[Any]", name: str) -> str:
@@ -120,5 +136,5 @@ def _percent(row: "pd.Series[Any]", name: str) -> str:
         return ""
     value = f"{row[name]:.1%}"
     if name in WITH_INTERVAL and not pd.isna(row[f"{name}/low"]):
-        value += f" [{row[f'{name}/low']:.1%}, {row[f'{name}/high']:.1%}]"
+        value += f" ({100 * row[f'{name}/low']:.1f}–{100 * row[f'{name}/high']:.1f})"
     return value
