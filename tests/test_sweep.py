@@ -1,6 +1,7 @@
 """A sweep's jobs, their names, and the table that joins them."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -41,6 +42,7 @@ def sweep(
     done = subprocess.run(
         [*command, *options, "-m", "imbalance.gamma=-1,0,2", "optim.lr=0.01"],
         cwd=folder,
+        env={**os.environ, "COLUMNS": "160"},  # wide enough not to fold a cell
         capture_output=True,
         text=True,
         check=False,
@@ -107,7 +109,7 @@ def test_the_table_is_printed_and_written_as_markdown(
     assert [row.split()[1] for row in rows] == ["-1", "0", "2"]
     assert [row.split()[-2] for row in rows] == ["failed", "finished", "finished"]
     accuracy = read_json(folder / "imbalance.gamma-2" / "metrics.json")["metrics"]["test/accuracy"]
-    shown = f"{accuracy['value']:.1%} [{accuracy['low']:.1%}, {accuracy['high']:.1%}]"
+    shown = f"{accuracy['value']:.1%} ({100 * accuracy['low']:.1f}–{100 * accuracy['high']:.1f})"
     assert shown in rows[2]
 
 
