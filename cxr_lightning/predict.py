@@ -49,7 +49,7 @@ def run(cfg: DictConfig) -> Path:
     table.insert(0, "path", images)
     table.insert(1, "predicted", [classes[k] for k in probabilities.argmax(dim=1)])
     errors = dataset.errors(torch.cat([batch[2] for batch in batches or []]).tolist())
-    table["error"] = table["path"].map(errors).fillna("")
+    table["error"] = [errors.get(path, "") for path in images]
     table.loc[table["error"] != "", ["predicted", *classes]] = None
     write_csv(config.output, table)
     screen.print_predictions(table, ignored, config.output)
