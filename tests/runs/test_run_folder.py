@@ -1,0 +1,197 @@
+"""What a run leaves in its folder, and that it is right."""
+
+import importlib.metadata
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from omegaconf import DictConfig
+from PIL import Image
+from sklearn.metrics import accuracy_score, f1_score
+from small_runs import (
+    BARE,
+    CLASSES,
+    FOLDERS,
+    LEARNING,
+    N_TEST,
+    SUM_TEST,
+    read_json,
+)
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import plugin_data_pb2
+
+from cxr_lightning.errors import ConfigError
+from cxr_lightning.train import TrainResult
+
+Composed = Callable[..., DictConfig]
+WriteImages = Callable[..., list[str]]
+
+
+def test_a_learnable_signal_is_learnt(trained: TrainResult) -> None:
+    # Always "pneumonia" would reach 8 of 23 = .35.
+    assert trained.metrics["test/accuracy"].value >= 0.9  # type: ignore[operator]
+    assert trained.metrics["test/auroc_macro"].value >= 0.95  # type: ignore[operator]
+
+
+def test_a_run_leaves_the_files_of_the_readme(trained: TrainResult) -> None:
+    files = {
+        str(file.relative_to(trained.folder))
+        for file in trained.folder.rglob("*")
+        if file.is_file() and not file.name.startswith("events.")
+    }
+    assert files == {
+        "run.json",
+        "metrics.json",
+        "predictions.csv",
+        "confusion_matrix.png",
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+        "hparams.yaml",
+    }
+    with Image.open(trained.folder / "confusion_matrix.png") as picture:
+        assert picture.size == (768, 672)  # 6.4 × 5.6 inches at 120 dots
+
+
+def test_run_json_says_what_ran(trained: TrainResult) -> None:
+    record = read_json(trained.folder / "run.json")
+    assert record["seed"] == 5
+    assert record["precision"] == "32-true"
+    assert record["processes"] == 1
+    assert record["epochs"] == 8
+    assert record["versions"]["torch"] == importlib.metadata.version("torch")
+    assert record["versions"]["cxr-lightning"] == importlib.metadata.version("cxr-lightning")
+    # 3 convolutions 160 + 4640 + 18496, 64 channels of 4² to 128, 128 to 4
+    assert record["parameters"] == 160 + 4640 + 18496 + (64 * 16 + 1) * 128 + 129 * 4
+    assert record["command"] == sys.argv
+    assert set(record["seconds"]) == {"fit", "test"}
+    assert 0 < record["train_epoch_s"] * 8 < record["seconds"]["fit"] * 2
+
+
+def test_run_json_counts_the_images_of_each_class_and_split(trained: TrainResult) -> None:
+    record = read_json(trained.folder / "run.json")
+    images = {split: [by_class[c] for c in CLASSES] for split, by_class in record["images"].items()}
+    assert images["test"] == N_TEST
+    # The folder's val/ is folded into train; a fifth of all that validates.
+    assert [t + v for t, v in zip(images["train"], images["val"], strict=True)] == [26, 32, 42, 22]
+    for validating, all_of_class in zip(images["val"], [26, 32, 42, 22], strict=True):
+        assert abs(validating - all_of_class / 5) <= 1
+    # No file name here tells a patient, so every image is its own.
+    assert record["patients"] == {split: sum(n) for split, n in images.items()}
+    assert record["ignored_files"] == {}
+    assert record["unreadable_images"] == {}
+
+
+def test_the_loss_is_told_how_many_images_of_each_class_train(trained: TrainResult) -> None:
+    best = torch.load(trained.folder / "checkpoints" / "best.ckpt", weights_only=True)
+    counts = read_json(trained.folder / "run.json")["images"]["train"]
+    assert best["hyper_parameters"]["class_counts"] == [counts[name] for name in CLASSES]
+
+
+def test_predictions_csv_has_every_test_image_once(trained: TrainResult, images: Path) -> None:
+    table = pd.read_csv(trained.folder / "predictions.csv")
+    on_disk = sorted(str(p.relative_to(images)) for p in (images / "test").rglob("*.png"))
+    assert sorted(table["path"]) == on_disk
+    assert len(table) == SUM_TEST
+    assert list(table.columns) == ["path", "group", "label", "predicted", *CLASSES]
+    spelt = dict(zip(FOLDERS, CLASSES, strict=True))
+    assert list(table["label"]) == [spelt[path.split("/")[1]] for path in table["path"]]
+    np.testing.assert_allclose(table[CLASSES].sum(axis=1), 1, atol=1e-9)
+    assert list(table["predicted"]) == list(table[CLASSES].idxmax(axis=1))
+
+
+def test_metrics_json_is_what_predictions_csv_gives(trained: TrainResult) -> None:
+    table = pd.read_csv(trained.folder / "predictions.csv")
+    results = read_json(trained.folder / "metrics.json")
+    accuracy = accuracy_score(table["label"], table["predicted"])
+    f1_macro = f1_score(table["label"], table["predicted"], average="macro")
+    assert results["metrics"]["test/accuracy"]["value"] == pytest.approx(accuracy, abs=1e-12)
+    assert results["metrics"]["test/f1_macro"]["value"] == pytest.approx(f1_macro, abs=1e-12)
+    matrix = pd.crosstab(table["label"], table["predicted"])
+    matrix = matrix.reindex(index=CLASSES, columns=CLASSES, fill_value=0)
+    assert results["confusion_matrix"] == matrix.to_numpy().tolist()
+    assert results["n"] == results["patients"] == SUM_TEST
+    assert results["images_per_class"] == dict(zip(CLASSES, N_TEST, strict=True))
+    assert results["classes_without_images"] == []
+    assert results["majority_baseline_accuracy"] == pytest.approx(8 / 23)
+
+
+def test_metrics_json_is_what_the_run_returns_with_its_intervals(trained: TrainResult) -> None:
+    written = read_json(trained.folder / "metrics.json")["metrics"]
+    assert set(written) == set(trained.metrics)
+    for name, estimate in trained.metrics.items():
+        assert written[name] == vars(estimate)
+    accuracy = trained.metrics["test/accuracy"]
+    assert accuracy.n == SUM_TEST
+    assert accuracy.low < accuracy.value <= accuracy.high  # type: ignore[operator]
+    assert {f"test/recall/{name}" for name in CLASSES} <= set(written)
+
+
+def test_tensorboard_shows_curves_figures_and_hparams(trained: TrainResult) -> None:
+    events = EventAccumulator(str(trained.folder), size_guidance={"images": 0, "scalars": 0})
+    events.Reload()
+    assert len(events.Scalars("val/f1_macro")) == 8
+    assert len(events.Scalars("train/loss")) == 8
+    assert len(events.Scalars("time/train_epoch_s")) == 8
+    assert len(events.Scalars("lr-Adam")) == 8
+    losses = [event.value for event in events.Scalars("train/loss")]
+    assert losses[-1] < losses[0] / 2
+    final = events.Scalars("test/accuracy")[-1].value
+    assert final == pytest.approx(trained.metrics["test/accuracy"].value, abs=1e-6)
+    assert [event.step for event in events.Images("val/confusion_matrix")] == list(range(8))
+    assert len(events.Images("augmentation")) == 1
+    assert len(events.Images("test/confusion_matrix")) == 1
+    assert events.Images("augmentation")[0].encoded_image_string.startswith(b"\x89PNG")
+
+    contents = events.PluginTagToContent("hparams")
+    start = plugin_data_pb2.HParamsPluginData.FromString(contents["_hparams_/session_start_info"])
+    hparams = start.session_start_info.hparams
+    assert hparams["model"].string_value == "cnn5"
+    assert hparams["lr"].number_value == 0.003
+    assert hparams["seed"].number_value == 5
+    experiment = plugin_data_pb2.HParamsPluginData.FromString(contents["_hparams_/experiment"])
+    announced = {info.name.tag for info in experiment.experiment.metric_infos}
+    assert announced <= set(events.Tags()["scalars"])
+    assert {"test/accuracy", "test/f1_macro", "test/recall/TUBERCULOSIS"} <= announced
+
+
+def test_a_finished_folder_is_not_written_over(
+    trained: TrainResult, run: Callable[..., TrainResult]
+) -> None:
+    before = (trained.folder / "metrics.json").read_bytes()
+    with pytest.raises(ConfigError, match=r"already holds a finished run. Choose another name=…"):
+        run(trained.folder, *LEARNING)
+    assert (trained.folder / "metrics.json").read_bytes() == before
+
+
+def test_without_callbacks_and_logger_a_run_leaves_its_results_and_nothing_else(
+    run: Callable[..., TrainResult], tmp_path: Path
+) -> None:
+    run(tmp_path / "bare", *BARE, "trainer.max_epochs=1")
+    left = {str(file.relative_to(tmp_path / "bare")) for file in (tmp_path / "bare").rglob("*")}
+    assert left == {"run.json", "metrics.json", "predictions.csv"}
+
+
+def test_the_csv_logger_writes_a_row_for_each_validation(
+    run: Callable[..., TrainResult], tmp_path: Path
+) -> None:
+    result = run(tmp_path, "callbacks=none", "logger=csv", "trainer.max_epochs=3")
+    curves = pd.read_csv(tmp_path / "metrics.csv")
+    assert list(curves["epoch"][curves["val/f1_macro"].notna()]) == [0, 1, 2]
+    accuracy = curves["test/accuracy"].dropna().tolist()
+    assert accuracy == pytest.approx([result.metrics["test/accuracy"].value])
+
+
+def test_a_smoke_run_says_which_classes_its_few_images_lack(
+    run: Callable[..., TrainResult], tmp_path: Path
+) -> None:
+    run(tmp_path, "trainer=smoke", "trainer.accelerator=cpu", "data.batch_size=4", *BARE)
+    results = read_json(tmp_path / "metrics.json")
+    # Two batches of 4, in the order of the folders: 5 of COVID19 and 3 of NORMAL.
+    assert results["n"] == 8
+    assert list(results["images_per_class"].values()) == [5, 3, 0, 0]
+    assert results["classes_without_images"] == ["PNEUMONIA", "TUBERCULOSIS"]
+    assert results["metrics"]["test/recall/PNEUMONIA"]["value"] is None

@@ -1,0 +1,31 @@
+"""What the tests of whole runs share: the images' numbers, overrides, and reading results."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+CLASSES = ["COVID19", "NORMAL", "PNEUMONIA", "TUBERCULOSIS"]
+FOLDERS = ["COVID19", "NORMAL", "PNEUMONIA", "TURBERCULOSIS"]  # as Kaggle spells the last one
+N_TRAIN, N_VAL, N_TEST = [24, 30, 40, 20], [2, 2, 2, 2], [5, 6, 8, 4]
+SUM_TEST = 23  # odd, so that two processes do not get equal shares
+LEARNING = ["trainer.max_epochs=8", "optim.lr=0.003", "data.batch_size=8", "split.val_fraction=0.2"]
+BARE = ["callbacks=none", "logger=none"]
+CHECKPOINTS_ONLY = [
+    "logger=none",
+    "callbacks.progress=null",
+    "callbacks.augmentation=null",
+    "callbacks.confusion_matrix=null",
+    "callbacks.learning_rate=null",
+]
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(file.read_text())
+    return content
+
+
+def weights(checkpoint: Path) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = torch.load(checkpoint, weights_only=True)["state_dict"]
+    return state
