@@ -107,6 +107,7 @@ def test_only_training_images_are_augmented(make: Callable[..., XrayDataModule])
     assert sorted(seen.row.tolist()) == datamodule.rows("train").tolist()
     assert seen.row.tolist() != datamodule.rows("train").tolist()  # shuffled
     assert_belongs(datamodule, seen, inverted=True)
+    assert datamodule.dataset("val").augment is None
 
 
 def test_training_images_that_are_tested_are_not_augmented(

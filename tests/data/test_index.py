@@ -1,8 +1,9 @@
 """Which files are images, of which class, split and patient; what is said where it is unclear."""
 
+import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -21,6 +22,7 @@ CLASSES = {
     "TUBERCULOSIS": ["TURBERCULOSIS", "TB"],
 }
 WriteImages = Callable[..., list[str]]
+WALK = os.walk
 
 
 def write_manifest(folder: Path, text: str) -> Path:
@@ -123,12 +125,24 @@ def test_files_that_are_no_images_are_ignored_and_counted(
     assert find_images(tmp_path) == (tmp_path, paths, expected)
 
 
-def test_order_is_by_path_whatever_the_disk_says(write_images: WriteImages, tmp_path: Path) -> None:
+def backwards(folder: Path, followlinks: bool) -> Iterator[tuple[str, list[str], list[str]]]:
+    """os.walk on a disk that lists the last name first."""
+    for found, subfolders, files in WALK(folder, followlinks=followlinks):
+        subfolders.sort(reverse=True)
+        files.sort(reverse=True)
+        yield found, subfolders, files
+
+
+def test_order_is_by_path_whatever_the_disk_says(
+    write_images: WriteImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.walk", backwards)
     # As text, "b c/…" would come before "b/…"; folder by folder it comes after.
     for folder in ("b c", "b", "a"):
         write_images(tmp_path, {f"train/{folder}": 2})
     paths = index_folders(tmp_path).table["path"].tolist()
     assert [Path(path).parts[1] for path in paths] == ["a", "a", "b", "b", "b c", "b c"]
+    assert find_images(tmp_path)[1] == paths
     listed = "\n".join(["path,label", *(f"{path},x" for path in reversed(paths))])
     manifest = write_manifest(tmp_path, listed)
     assert index_manifest(manifest).table["path"].tolist() == paths

@@ -120,9 +120,13 @@ def test_a_file_of_the_same_length_but_another_time_is_decoded_again(
 def test_another_size_or_folder_is_another_store(
     write_images: WriteImages, tmp_path: Path, decoded: list[str]
 ) -> None:
-    paths = write_images(tmp_path / "here", {"a": 2})
-    write_images(tmp_path / "there", {"a": 2})
-    for root, size in (("here", 16), ("here", 24), ("there", 16)):
+    paths = write_images(tmp_path / "here/images", {"a": 2})
+    write_images(tmp_path / "there/images", {"a": 2})
+    # As an archive unpacks it: the same names, bytes and times in two places.
+    for path in paths:
+        os.utime(tmp_path / "here/images" / path, ns=(1, 1))
+        os.utime(tmp_path / "there/images" / path, ns=(1, 1))
+    for root, size in (("here/images", 16), ("here/images", 24), ("there/images", 16)):
         pixels, _ = open_store(tmp_path / "cache", tmp_path / root, paths, size)
         assert pixels[1].shape == (size, size)
     assert len(decoded) == 3 * 2
