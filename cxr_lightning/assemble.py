@@ -2,9 +2,8 @@
 
 import difflib
 import inspect
-import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
@@ -17,20 +16,22 @@ from cxr_lightning.data.datamodule import XrayDataModule
 from cxr_lightning.errors import CheckpointError, ConfigError, DataError
 from cxr_lightning.models.backbones import load_pretrained, resolve_normalisation
 from cxr_lightning.models.classifier import Classifier
-from cxr_lightning.sweeps.naming import swept_values
+from cxr_lightning.sweeps.plan import swept_by
+
+if TYPE_CHECKING:
+    from cxr_lightning.callbacks.pruning import Pruning
 
 
 def check_run(config: TrainConfig) -> None:
     """What can be known to be wrong before any image is read.
 
     Raises:
-        ConfigError: an argument that Trainer does not have; processes that Hydra would sweep again;
-            a folder that already holds results.
+        ConfigError: an argument that Trainer does not have; processes that Hydra would sweep again.
         CheckpointError: `ckpt_path` does not exist.
     """
     known = inspect.signature(Trainer).parameters
     for key in config.trainer.model_extra or {}:
-        if key in ("callbacks", "default_root_dir", "enable_checkpointing", "logger"):
+        if key in ("callbacks", "default_root_dir", "logger"):
             raise ConfigError(f"trainer.{key} follows from callbacks=…, logger=… and name=…")
         if key not in known:
             close = difflib.get_close_matches(key, known, n=1)
@@ -42,13 +43,7 @@ def check_run(config: TrainConfig) -> None:
     if multirun and config.trainer.strategy == "ddp":
         raise ConfigError(
             "strategy=ddp under -m would start the whole sweep again in every further process. "
-            "Run the cells one by one without -m, or use trainer.strategy=ddp_spawn."
-        )
-    is_first_process = "LOCAL_RANK" not in os.environ
-    if config.ckpt_path is None and is_first_process and (config.folder / "metrics.json").exists():
-        raise ConfigError(
-            f"{config.folder} already holds a finished run. Choose another name=…, move the folder "
-            "away, or go on from its last checkpoint with ckpt_path=…"
+            "Add hydra/launcher=processes, which gives each job processes of its own."
         )
 
 
@@ -178,6 +173,15 @@ def can_run(callback: Callback, has_val: bool, has_logger: bool) -> bool:
     return has_val or not str(getattr(callback, "monitor", "")).startswith("val/")
 
 
+def build_pruning(config: TrainConfig) -> "list[Pruning]":
+    """The callback that ends a hopeless trial, where the run is one of a search."""
+    if config.search is None:
+        return []
+    from cxr_lightning.callbacks.pruning import Pruning  # needs Optuna, an extra
+
+    return [Pruning(config.search, config.folder)]
+
+
 def tested_checkpoint(config: TrainConfig) -> Path | None:
     """The best checkpoint where one was asked for and selected; None: the weights as they are."""
     best = config.folder / "checkpoints" / "best.ckpt"
@@ -198,5 +202,5 @@ def flat_hparams(config: TrainConfig) -> dict[str, Any]:
         "weight_decay": config.optim.weight_decay,
         "weights": config.model.weights or "none",
     }
-    swept = swept_values(HydraConfig.get().overrides.task) if HydraConfig.initialized() else {}
+    swept = swept_by(config.folder)
     return hparams | {key: value for key, value in swept.items() if key not in hparams}

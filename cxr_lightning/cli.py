@@ -4,11 +4,13 @@ import difflib
 import logging
 import os
 import re
+import signal
 import sys
-import traceback
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import hydra
@@ -19,9 +21,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cxr_lightning.errors import CxrError
-from cxr_lightning.sweeps.naming import job_name
+from cxr_lightning.sweeps.folder import record_error
+from cxr_lightning.sweeps.naming import job_name, run_name
 
 OmegaConf.register_new_resolver("job_name", job_name, replace=True)
+OmegaConf.register_new_resolver("run_name", run_name, replace=True, use_cache=True)
 
 
 def conf_dir() -> Path:
@@ -35,29 +39,29 @@ def run_command(name: str, run: Callable[[DictConfig], Any]) -> None:
     """Compose `conf/<name>.yaml` with the command line and call `run`, in a sweep once a job.
 
     Exits with status 1 after a sentence on stderr where a user can mend the cause, and after a
-    stack trace where only a programmer can. A failed job does not stop its sweep: the trace is in
-    `error.txt` in its folder.
+    stack trace where only a programmer can; `error.txt` in the run folder has the trace. A failed
+    job does not stop its sweep. Ctrl-C and SIGTERM end a run cleanly, with status 130 and 143.
     """
     full_trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then leaves its errors to us
     _silence_warnings_about_nothing()
-    failed: list[str] = []
+    received = _interrupt_on_signals()
 
     def job(cfg: DictConfig) -> Any:
         hydra_config = HydraConfig.get()
         is_sweep = hydra_config.mode == RunMode.MULTIRUN
+        folder = Path(hydra_config.runtime.output_dir)
         try:
             return run(cfg)
         except Exception as error:
             users = isinstance(error, CxrError | OmegaConfBaseException)
+            if name == "train":
+                record_error(folder)
             if users and not is_sweep and not full_trace:
                 _say(_sentence(error))
                 sys.exit(1)
             if not is_sweep:
                 raise
-            folder = Path(hydra_config.runtime.output_dir)
-            (folder / "error.txt").write_text(traceback.format_exc())
-            failed.append(folder.name)
             _say(f"Job {folder.name} failed: {_sentence(error)}\n  (trace: {folder / 'error.txt'})")
             return None
 
@@ -69,9 +73,25 @@ def run_command(name: str, run: Callable[[DictConfig], Any]) -> None:
             raise
         _say(_sentence(error))
         sys.exit(1)
-    if failed:
-        _say(f"{len(failed)} jobs failed: {', '.join(failed)}")
-        sys.exit(1)
+    except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
+        if not received:
+            raise
+        _say("stopped; what is done is kept. The same command with the same name=… goes on.")
+        sys.exit(128 + received[0])
+
+
+def _interrupt_on_signals() -> list[int]:
+    """Let SIGTERM do what Ctrl-C does; the list will hold the signal that came."""
+    received: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, stop)
+    return received
 
 
 def _silence_warnings_about_nothing() -> None:

@@ -118,6 +118,16 @@ class TrainerConfig(BaseModel):
     deterministic: bool | Literal["warn"] | None = None
 
 
+class SearchConfig(Section):
+    """The trial of a search that a run is (set by the sweeper, `conf/hparams_search`)."""
+
+    study: str
+    storage: str
+    trial: int
+    objectives: dict[str, Literal["maximize", "minimize"]]
+    pruner: Target = {}
+
+
 class TrainConfig(Section):
     """`conf/train.yaml`."""
 
@@ -136,6 +146,7 @@ class TrainConfig(Section):
     trainer: TrainerConfig
     callbacks: dict[str, Target | None] = {}
     logger: dict[str, Target | None] = {}
+    search: SearchConfig | None = None
 
 
 class EvaluateConfig(Section):
@@ -162,6 +173,12 @@ class PredictConfig(Section):
     batch_size: int = Field(ge=1)
     num_workers: int | Literal["auto"]
     trainer: dict[str, Any]
+
+
+class ReportConfig(Section):
+    """`conf/report.yaml`."""
+
+    sweep: UserPath
 
 
 Schema = TypeVar("Schema", bound=BaseModel)

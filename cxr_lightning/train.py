@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from cxr_lightning.cli import run_command
 
 if TYPE_CHECKING:
+    from cxr_lightning.config import TrainConfig
     from cxr_lightning.metrics import Estimate
 
 
@@ -21,19 +22,36 @@ class TrainResult:
 
 
 def run(cfg: DictConfig) -> TrainResult:
-    """Train as `conf/train.yaml` says, test the selected checkpoint, fill `folder`."""
-    # Imported here: torch and Lightning take seconds, which --help should not cost.
-    from pytorch_lightning import Trainer, seed_everything
-    from pytorch_lightning.callbacks import Checkpoint
+    """Train as `conf/train.yaml` says, test the selected checkpoint, fill `folder`.
 
-    from cxr_lightning import assemble, screen
-    from cxr_lightning.callbacks.hparams import HParams
-    from cxr_lightning.callbacks.results import TestResults
-    from cxr_lightning.callbacks.run_record import RunRecord
+    A folder with the same run, cut off, is continued from its last complete epoch; finished, it
+    is left as it is.
+    """
     from cxr_lightning.config import TrainConfig, parse
-    from cxr_lightning.instantiate import build_all
+    from cxr_lightning.sweeps.folder import claimed, job_state, read_estimates
 
     config = parse(TrainConfig, cfg)
+    with claimed(config.folder, config.model_dump(mode="json"), cfg):
+        if (state := job_state(config.folder)) in ("finished", "pruned"):
+            print(f"{config.folder} is {state} already: nothing to do.")
+            return TrainResult(config.folder, read_estimates(config.folder))
+        return _train(config)
+
+
+def _train(config: "TrainConfig") -> TrainResult:
+    # Imported here: torch and Lightning take seconds, which --help and a finished job do not cost.
+    from pytorch_lightning import Trainer, seed_everything
+
+    from cxr_lightning import assemble, screen
+    from cxr_lightning.callbacks.checkpoint_io import AtomicCheckpointIO
+    from cxr_lightning.callbacks.curves import Curves
+    from cxr_lightning.callbacks.hparams import HParams
+    from cxr_lightning.callbacks.results import TestResults
+    from cxr_lightning.callbacks.resume import Resumable
+    from cxr_lightning.callbacks.run_record import RunRecord
+    from cxr_lightning.instantiate import build_all
+    from cxr_lightning.sweeps.folder import last_checkpoint
+
     assemble.check_run(config)
     callbacks, loggers = build_all(config.callbacks), build_all(config.logger)
     seed_everything(config.seed, workers=True, verbose=False)
@@ -45,24 +63,33 @@ def run(cfg: DictConfig) -> TrainResult:
 
     precision = assemble.choose_precision(config.trainer)
     has_val = len(datamodule.rows("val")) > 0
+    pruning = assemble.build_pruning(config)
     results = TestResults(config.folder, config.n_resamples, config.seed)
     trainer = Trainer(
         **assemble.trainer_arguments(config.trainer, precision),
         default_root_dir=config.folder,
         logger=loggers,
-        enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
+        plugins=[AtomicCheckpointIO()],
         callbacks=[
             RunRecord(config.folder, config.seed, precision),
+            Resumable(config.seed),
+            Curves(config.folder),
+            *pruning,
             results,
             HParams(assemble.flat_hparams(config), datamodule.classes),
             *(c for c in callbacks if assemble.can_run(c, has_val, has_logger=bool(loggers))),
         ],
     )
-    trainer.fit(classifier, datamodule=datamodule, ckpt_path=config.ckpt_path, weights_only=True)
+    start = last_checkpoint(config.folder) or config.ckpt_path
+    trainer.fit(classifier, datamodule=datamodule, ckpt_path=start, weights_only=True)
+    if any(callback.pruned for callback in pruning):
+        print(f"{config.folder} was pruned: its validation curve is hopeless.")
+        return TrainResult(config.folder, {})
     checkpoint = assemble.tested_checkpoint(config)
     trainer.test(
         classifier, datamodule=datamodule, ckpt_path=checkpoint, verbose=False, weights_only=True
     )
+    results.write_metrics()
     screen.print_results(results.estimates, config.folder)
     screen.print_dashboard(config.folder)
     return TrainResult(config.folder, results.estimates)

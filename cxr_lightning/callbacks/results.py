@@ -1,4 +1,4 @@
-"""What a test leaves in the run folder: metrics.json and predictions.csv."""
+"""What a test leaves in the run folder: predictions.csv and metrics.json."""
 
 import json
 from dataclasses import asdict
@@ -25,10 +25,11 @@ class TestResults(Callback):
     def __init__(self, folder: Path, n_resamples: int, seed: int) -> None:
         self.folder, self.n_resamples, self.seed = folder, n_resamples, seed
         self.estimates: dict[str, Estimate] = {}
+        self._metrics: dict[str, Any] = {}
 
     @rank_zero_only
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write both files: the module has its predictions only when its own hooks have run."""
+        """Write the predictions: the module has them only when its own hooks have run."""
         datamodule: XrayDataModule = trainer.datamodule  # type: ignore[attr-defined]
         predictions = cast("Classifier", pl_module).predictions["test"]
         classes: list[str] = pl_module.hparams["classes"]
@@ -43,28 +44,30 @@ class TestResults(Callback):
         )
         self.estimates = {f"test/{name}": value for name, value in values.items()}
         per_class = np.bincount(predictions.labels, minlength=len(classes))
-        write_json(
-            self.folder / "metrics.json",
-            {
-                "n": len(table),
-                "patients": int(table["group"].nunique()),
-                "images_per_class": dict(zip(classes, per_class.tolist(), strict=True)),
-                "classes_without_images": [
-                    name for name, n in zip(classes, per_class, strict=True) if n == 0
-                ],
-                "majority_baseline_accuracy": float(per_class.max() / per_class.sum()),
-                "metrics": {name: asdict(value) for name, value in self.estimates.items()},
-                "confusion_matrix": confusion_matrix(
-                    predictions.labels, predictions.predicted, len(classes)
-                ).tolist(),
-            },
-        )
+        self._metrics = {
+            "n": len(table),
+            "patients": int(table["group"].nunique()),
+            "images_per_class": dict(zip(classes, per_class.tolist(), strict=True)),
+            "classes_without_images": [
+                name for name, n in zip(classes, per_class, strict=True) if n == 0
+            ],
+            "majority_baseline_accuracy": float(per_class.max() / per_class.sum()),
+            "metrics": {name: asdict(value) for name, value in self.estimates.items()},
+            "confusion_matrix": confusion_matrix(
+                predictions.labels, predictions.predicted, len(classes)
+            ).tolist(),
+        }
         frame = table[["path", "group"]].assign(
             label=[classes[k] for k in predictions.labels],
             predicted=[classes[k] for k in predictions.predicted],
         )
         probabilities = pd.DataFrame(predictions.probabilities, columns=classes, index=frame.index)
         write_csv(self.folder / "predictions.csv", frame.join(probabilities))
+
+    @rank_zero_only
+    def write_metrics(self) -> None:
+        """Write metrics.json, when all else is written: a folder that has it is finished."""
+        write_json(self.folder / "metrics.json", self._metrics)
 
 
 def write_json(file: Path, content: dict[str, Any]) -> None:

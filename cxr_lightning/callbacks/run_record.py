@@ -41,6 +41,20 @@ class RunRecord(Callback):
         self.epoch_s: list[float] = []
         self.seconds: dict[str, float] = {}
         self._since: dict[str, float] = {}
+        self._fit_before = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """The training's seconds so far, for a checkpoint."""
+        return {"epoch_s": self.epoch_s, "fit": self._fit_s()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The training's seconds before it was cut off; not those up to a tested checkpoint."""
+        if "fit" in self.seconds:
+            return
+        self.epoch_s, self._fit_before = state_dict["epoch_s"], state_dict["fit"]
+
+    def _fit_s(self) -> float:
+        return self._fit_before + time.perf_counter() - self._since["fit"]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock, and leave a record of what was started."""
@@ -67,7 +81,7 @@ class RunRecord(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record the training's seconds."""
-        self.seconds["fit"] = time.perf_counter() - self._since["fit"]
+        self.seconds["fit"] = self._fit_s()
         self._write(trainer, pl_module)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -97,6 +111,7 @@ class RunRecord(Callback):
             "parameters": sum(p.numel() for p in pl_module.parameters()),
             "images": {split: column.to_dict() for split, column in datamodule.counts().items()},
             "patients": table.groupby("split")["group"].nunique().to_dict(),
+            "images_root": str(datamodule.index.root.resolve()),
             "store_key": datamodule.pixels.key,
             "ignored_files": datamodule.index.ignored,
             "unreadable_images": datamodule.unreadable,

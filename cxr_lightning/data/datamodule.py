@@ -144,4 +144,9 @@ def loader_workers(asked: int | str) -> int:
     if asked != "auto":
         return int(asked)
     n_gpus = torch.cuda.device_count()
-    return min(8, (os.cpu_count() or 1) // n_gpus) if n_gpus else 0
+    if not n_gpus:
+        return 0
+    # Those this process may use: a job that runs beside others has its share.
+    shares = hasattr(os, "sched_getaffinity")
+    n_cores = len(os.sched_getaffinity(0)) if shares else os.cpu_count() or 1
+    return min(8, n_cores // n_gpus)

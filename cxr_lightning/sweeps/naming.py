@@ -1,11 +1,25 @@
-"""The folder of a sweep's job: what is swept, and nothing else."""
+"""Names that follow from the command line: of a sweep, and of its jobs' folders."""
 
+import hashlib
 import re
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+
+
+def run_name() -> str:
+    """The default `name`: of a sweep, always the same for the same command; of a run, the time.
+
+    `model_augment_seed-1f0c3e`: what is swept, and a hash of everything given, in any order.
+    """
+    if not {"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(sys.argv):
+        return f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    given = "\n".join(sorted(words_about_runs(sys.argv)))
+    keys = "_".join(key.rpartition(".")[2] for key in swept_keys()) or "sweep"
+    return f"{keys}-{hashlib.sha256(given.encode()).hexdigest()[:6]}"
 
 
 def job_name(task_overrides: Sequence[str]) -> str:
@@ -26,11 +40,16 @@ def swept_values(task_overrides: Sequence[str]) -> dict[str, str]:
 
 def swept_keys() -> list[str]:
     """Keys with several values on the command line or in `hydra.sweeper.params`."""
-    given = [word for word in sys.argv[1:] if "=" in word and not word.startswith("-")]
+    given = [word for word in words_about_runs(sys.argv) if "=" in word]
     params = HydraConfig.get().sweeper.get("params") if HydraConfig.initialized() else None
     given += [f"{key}={value}" for key, value in (params or {}).items()]
     overrides = OverridesParser.create().parse_overrides(given)
     return [o.key_or_group for o in overrides if o.is_sweep_override()]
+
+
+def words_about_runs(command: Sequence[str]) -> list[str]:
+    """What a command line says about the runs, without how and where they are run."""
+    return [w for w in command[1:] if not w.startswith(("-", "hydra.", "hydra/", "name="))]
 
 
 def readable(override: str) -> str:

@@ -1,0 +1,24 @@
+"""A run that was cut off and continued is the same, bit for bit, as one that was not."""
+
+import numpy as np
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+
+class Resumable(Callback):
+    """Puts back, at a resumed run's start, what Lightning's checkpoints leave out."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stay stopped: a run cut off after early stopping, in its test, has nothing to train."""
+        trainer.should_stop = any(c.stopped_epoch > 0 for c in trainer.early_stopping_callbacks)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let dropout and the like depend on seed, epoch and rank, not on the epochs before.
+
+        The order of images and their augmentation do so already, by the sampler.
+        """
+        sequence = np.random.SeedSequence([self.seed, trainer.current_epoch, trainer.global_rank])
+        torch.manual_seed(int(sequence.generate_state(1)[0]))

@@ -1,0 +1,79 @@
+"""What a sweep shows and writes around its jobs, whichever launcher runs them."""
+
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from hydra.core.utils import JobReturn
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from cxr_lightning.errors import CxrError
+from cxr_lightning.sweeps.folder import job_state
+from cxr_lightning.sweeps.plan import Plan, plan_grid, read_plan, seconds_left, write_plan
+
+
+class SweepProgress(Callback):
+    """Plans a sweep, tells how far it is, and keeps its tables up to date."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Write `sweep.json` and say what is to do."""
+        folder, sweeper = Path(config.hydra.sweep.dir), config.hydra.sweeper
+        params = dict(sweeper.get("params") or {})
+        is_search = "n_trials" in sweeper
+        try:
+            plan = (
+                Plan(True, sys.argv, [], list(params), sweeper.n_trials, [])
+                if is_search
+                else plan_grid(sys.argv, params)
+            )
+            plan = write_plan(folder, plan)
+        except CxrError as error:  # Hydra would make a warning of it and go on
+            _exit(str(error))
+        states = [job_state(folder / job.name) for job in plan.jobs]
+        counts = {state: states.count(state) for state in ("finished", "unfinished", "failed")}
+        held = ", ".join(f"{n} {state}" for state, n in counts.items() if n)
+        print(f"Sweep {folder}: {plan.n_jobs} jobs" + (f", of which {held}" if held else ""))
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Print which job of how many this is, and the time left."""
+        if config.hydra.mode == RunMode.MULTIRUN:
+            folder = Path(config.hydra.sweep.dir)
+            name = Path(config.hydra.runtime.output_dir).name
+            left = seconds_left(folder)
+            if left is not None:
+                left /= config.hydra.launcher.get("n_jobs") or 1
+            number = f"Job {config.hydra.job.num + 1} of {read_plan(folder).n_jobs}"
+            print(f"{number}: {name}" + (f" · {duration(left)} left" if left else ""), flush=True)
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        """Bring the tables up to date: they hold what is finished, whatever comes."""
+        if config.hydra.mode == RunMode.MULTIRUN:
+            from cxr_lightning.sweeps.table import write_summary
+
+            write_summary(Path(config.hydra.sweep.dir))
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Write the report, print the table and where to look; exit with 1 if a job failed."""
+        from cxr_lightning.report import write_report
+
+        folder = Path(config.hydra.sweep.dir)
+        write_report(folder)
+        jobs = read_plan(folder).jobs
+        failed = [job.name for job in jobs if job_state(folder / job.name) == "failed"]
+        if failed:
+            _exit(f"{len(failed)} jobs failed: {', '.join(failed)}")
+
+
+def _exit(sentence: str) -> NoReturn:
+    print(f"{Path(sys.argv[0]).stem}: {sentence}", file=sys.stderr, flush=True)
+    sys.exit(1)
+
+
+def duration(seconds: float) -> str:
+    """`40 s`, `12 min`, `3 h 20 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

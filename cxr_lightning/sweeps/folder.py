@@ -1,0 +1,154 @@
+"""A run's folder: whether it is free, cut off or finished, and whether it may be written to."""
+
+import json
+import os
+import re
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import yaml
+from filelock import FileLock, Timeout
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from cxr_lightning.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cxr_lightning.metrics import Estimate
+
+JobState = Literal["finished", "pruned", "failed", "unfinished", "waiting"]
+
+CONFIG, ERROR = "config.yaml", "error.txt"
+# Keys under which the same run can be continued elsewhere: they change no number.
+NO_MATTER = ("folder", "ckpt_path", "data.cache_dir", "data.num_workers", "search")
+
+
+def job_state(folder: Path) -> JobState:
+    """How far the run in `folder` is, told by its files alone.
+
+    finished: `metrics.json`, the last file a run writes. pruned: stopped by its search. failed:
+    `error.txt`. unfinished: started and cut off, or running. waiting: not started.
+    """
+    if (folder / "metrics.json").exists():
+        return "finished"
+    if (folder / "pruned.json").exists():
+        return "pruned"
+    if (folder / ERROR).exists():
+        return "failed"
+    return "unfinished" if (folder / CONFIG).exists() else "waiting"
+
+
+def failure(folder: Path) -> str:
+    """Why a failed run failed, in one line: the end of the trace in `error.txt`."""
+    lines = (folder / ERROR).read_text().strip().splitlines()
+    # The last line that is not indented and names an exception begins the message.
+    starts = [i for i, line in enumerate(lines) if re.match(r"[\w.]+(: |$)", line)]
+    message = " ".join(line.strip() for line in lines[starts[-1] if starts else -1 :])
+    return re.sub(r"^cxr_lightning\.errors\.\w+: ", "", message)
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """Where a cut-off run goes on from: the end of its last complete epoch."""
+    file = folder / "checkpoints" / "last.ckpt"
+    return file if file.exists() else None
+
+
+def read_estimates(folder: Path) -> "dict[str, Estimate]":
+    """The final test numbers of a finished run, by name; none of a pruned one."""
+    from cxr_lightning.metrics import Estimate
+
+    file = folder / "metrics.json"
+    metrics = json.loads(file.read_text())["metrics"] if file.exists() else {}
+    return {name: Estimate(**values) for name, values in metrics.items()}
+
+
+def is_first_process() -> bool:
+    """Whether this process, and no other rank, may write to the run folder."""
+    variables = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
+    return all(os.environ.get(name, "0") == "0" for name in variables)
+
+
+@contextmanager
+def claimed(folder: Path, config: dict[str, Any], cfg: DictConfig) -> Iterator[None]:
+    """Hold the run folder for this process, as long as the run lasts, and record its configuration.
+
+    config: the checked configuration, plain values, written as `config.yaml`. cfg: as composed by
+    Hydra, written with its overrides under `.hydra/`.
+
+    Raises:
+        ConfigError: the folder holds a run of another configuration, results of unknown
+            configuration, or another process is writing to it.
+    """
+    if not is_first_process():
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            _refuse_another_run(folder, config)
+            (folder / ERROR).unlink(missing_ok=True)
+            _record(folder, config, cfg)
+            try:
+                yield
+            except Exception:
+                (folder / ERROR).write_text(traceback.format_exc())
+                raise
+    except Timeout:
+        raise ConfigError(
+            f"{folder} is being written by another process. Wait for it, or choose another name=…"
+        ) from None
+
+
+def record_error(folder: Path) -> None:
+    """Write the trace of a run that failed before it had claimed its folder."""
+    if is_first_process() and not (folder / CONFIG).exists():
+        (folder / ERROR).write_text(traceback.format_exc())
+
+
+def _refuse_another_run(folder: Path, config: dict[str, Any]) -> None:
+    if not (folder / CONFIG).exists():
+        if (folder / "metrics.json").exists() or last_checkpoint(folder):
+            raise ConfigError(
+                f"{folder} holds a run whose configuration is not known (no {CONFIG}). "
+                "Choose another name=… or move the folder away."
+            )
+        return
+    recorded = _flat(yaml.safe_load((folder / CONFIG).read_text()))
+    wanted = _flat(config)
+    differing = [
+        f"{key}={recorded.get(key, '(not set)')} (now {wanted.get(key, '(not set)')})"
+        for key in dict.fromkeys([*recorded, *wanted])
+        if recorded.get(key) != wanted.get(key) and not key.startswith(NO_MATTER)
+    ]
+    if differing:
+        shown = ", ".join(differing[:5]) + (", …" if len(differing) > 5 else "")
+        raise ConfigError(
+            f"{folder} holds a run with another configuration: {shown}. Choose another name=…, "
+            "give the same values to continue that run, or delete the folder."
+        )
+
+
+def _record(folder: Path, config: dict[str, Any], cfg: DictConfig) -> None:
+    if HydraConfig.initialized():
+        hydra = HydraConfig.get()
+        (folder / ".hydra").mkdir(exist_ok=True)
+        OmegaConf.save(cfg, folder / ".hydra" / "config.yaml")
+        OmegaConf.save(OmegaConf.create({"hydra": hydra}), folder / ".hydra" / "hydra.yaml")
+        OmegaConf.save(hydra.overrides.task, folder / ".hydra" / "overrides.yaml")
+    temporary = folder / f"{CONFIG}.new"
+    temporary.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+    temporary.replace(folder / CONFIG)
+
+
+def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
+    """`{"optim": {"lr": 0.1}}` as `{"optim.lr": 0.1}`; an empty section is a value."""
+    if not isinstance(node, dict) or not node:
+        return {prefix: node}
+    return {
+        key: value
+        for name, inner in node.items()
+        for key, value in _flat(inner, f"{prefix}.{name}" if prefix else str(name)).items()
+    }

@@ -1,0 +1,153 @@
+"""sweep.json: a sweep's command and jobs, written before the first job starts."""
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from cxr_lightning.errors import ConfigError, DataError
+from cxr_lightning.sweeps.folder import job_state
+from cxr_lightning.sweeps.naming import job_name, words_about_runs
+
+FILE = "sweep.json"
+REPLICATES = ("seed", "split.seed", "split.fold")  # they repeat a cell; every other key makes one
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job: its folder's name and its values of the swept keys."""
+
+    name: str
+    values: dict[str, str]
+
+    @property
+    def cell(self) -> tuple[tuple[str, str], ...]:
+        """What it shares with the other seeds of its cell: keys and values."""
+        return tuple((k, v) for k, v in self.values.items() if k not in REPLICATES)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep: its command, what all jobs share, what is swept, and the jobs in their order.
+
+    A search (`hparams_search`) has no jobs before it draws them, only their number.
+    """
+
+    is_search: bool
+
+    command: list[str]
+    fixed: list[str]
+    swept: list[str]
+    n_jobs: int
+    jobs: list[Job]
+
+
+def plan_grid(command: Sequence[str], params: Mapping[str, str]) -> Plan:
+    """The jobs that Hydra's own sweeper makes of `command`, in its order.
+
+    params: `hydra.sweeper.params`, which the command line beats.
+    """
+    words = [f"{key}={value}" for key, value in params.items()] + words_about_runs(command)
+    overrides = OverridesParser.create().parse_overrides(words)
+    swept = [o.key_or_group for o in overrides if o.is_sweep_override()]
+    fixed = sorted(str(o.input_line) for o in overrides if not o.is_sweep_override())
+    of_jobs = BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]
+    jobs = [Job(job_name(words), _values(words, swept)) for words in of_jobs]
+    return Plan(False, list(command), fixed, swept, len(jobs), jobs)
+
+
+def write_plan(folder: Path, plan: Plan) -> Plan:
+    """Write `sweep.json`; a sweep of other values under the same name keeps the jobs it started.
+
+    Raises:
+        ConfigError: the folder holds a sweep over other keys, or with other fixed values.
+    """
+    if (folder / FILE).exists():
+        earlier = read_plan(folder)
+        differing = set(earlier.fixed) ^ set(plan.fixed) | set(earlier.swept) ^ set(plan.swept)
+        if differing:
+            raise ConfigError(
+                f"{folder} holds another sweep; it differs in {', '.join(sorted(differing))}. "
+                "Choose another name=…, delete the folder, or continue it with the same overrides "
+                f"(what is swept may get other values): {' '.join(earlier.command)}"
+            )
+        names = {job.name for job in plan.jobs}
+        started = [job for job in earlier.jobs if (folder / job.name).exists()]
+        jobs = plan.jobs + [job for job in started if job.name not in names]
+        n_jobs = max(plan.n_jobs, len(jobs))
+        plan = replace(plan, n_jobs=n_jobs, jobs=jobs)
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f"{FILE}.new"
+    temporary.write_text(json.dumps(asdict(plan), indent=1) + "\n")
+    temporary.replace(folder / FILE)
+    return plan
+
+
+def read_plan(folder: Path) -> Plan:
+    """The plan of the sweep in `folder`, with jobs that a search has drawn since.
+
+    Raises:
+        DataError: no sweep is there.
+    """
+    if not (folder / FILE).exists():
+        raise DataError(
+            f"{folder} holds no sweep: {FILE} is not there. A sweep is what `cxr-train -m` leaves "
+            "in outputs/<name>."
+        )
+    content = json.loads((folder / FILE).read_text())
+    jobs = [Job(**job) for job in content.pop("jobs")]
+    known = {job.name for job in jobs}
+    for listed in sorted(folder.glob("*/.hydra/overrides.yaml")):
+        name = listed.parent.parent.name
+        if name not in known:
+            words = [str(word) for word in OmegaConf.load(listed)]
+            jobs.append(Job(name, _values(words, content["swept"])))
+    return Plan(**content, jobs=jobs)
+
+
+def swept_by(run: Path) -> dict[str, str]:
+    """The values of the swept keys of the job whose folder `run` is; none of a single run."""
+    if not (run.parent / FILE).exists():
+        return {}
+    jobs = read_plan(run.parent).jobs
+    return next((job.values for job in jobs if job.name == run.name), {})
+
+
+def seconds_left(folder: Path) -> float | None:
+    """How long the jobs that are not done will take, one after the other; None: not known yet.
+
+    A job is taken to last as long as the finished ones of its cell, else as the finished ones with
+    the most values in common.
+    """
+    plan = read_plan(folder)
+    seconds = {job.name: _seconds(folder / job.name) for job in plan.jobs}
+    done = [job for job in plan.jobs if seconds[job.name] is not None]
+    if not done:
+        return None
+    total = 0.0
+    for job in plan.jobs:
+        if job_state(folder / job.name) in ("unfinished", "waiting"):
+            alike = max(_in_common(job, other) for other in done)
+            times = [seconds[o.name] for o in done if _in_common(job, o) == alike]
+            total += statistics.fmean(t for t in times if t is not None)
+    return total
+
+
+def _seconds(folder: Path) -> float | None:
+    if job_state(folder) != "finished":
+        return None
+    return float(sum(json.loads((folder / "run.json").read_text())["seconds"].values()))
+
+
+def _in_common(one: Job, other: Job) -> int:
+    return len(set(one.cell) & set(other.cell))
+
+
+def _values(words: Sequence[str], swept: Sequence[str]) -> dict[str, str]:
+    pairs = (word.lstrip("+").partition("=") for word in words)
+    return {key: value for key, _, value in pairs if key in swept}
