@@ -1,0 +1,283 @@
+"""A search by Optuna: which trial is next, and how each one ended; the study is the only memory.
+
+A trial is a job in the folder `trial-<number>`. A worker holds a lock on a file of its own as long
+as it lives; a trial that is RUNNING for a worker whose lock is free was killed: it goes back to
+WAITING with its parameters, is the next to run, and its job continues from its last checkpoint. So
+a study has `n_trials` trials however often it was interrupted.
+"""
+
+import contextlib
+import math
+import os
+import random
+import socket
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from filelock import FileLock, Timeout
+from hydra.core.override_parser.types import Override
+
+from cxr_lightning.errors import ConfigError
+from cxr_lightning.instantiate import build
+from cxr_lightning.sweeps.folder import job_state
+
+try:
+    import optuna
+    from optuna.trial import FrozenTrial, TrialState
+except ImportError as error:
+    raise ConfigError(
+        "hparams_search=optuna needs Optuna: pip install 'cxr-lightning[search]'"
+    ) from error
+
+from cxr_lightning.sweeps.space import Point, distribution, size, unseen, words
+
+MOST_INTERRUPTIONS = 3  # a trial that takes its worker down each time is not tried for ever
+DRAWS = 20
+Launch = Callable[[list[list[str]], int], Any]
+
+
+class Search:
+    """A study and the jobs that answer it."""
+
+    def __init__(
+        self,
+        *,
+        folder: Path,
+        overrides: Sequence[Override],
+        n_trials: int,
+        objectives: dict[str, str],
+        storage: str,
+        study_name: str,
+        sampler: dict[str, Any],
+        pruner: dict[str, Any],
+        seed: int = 0,
+        has_validation: bool = True,
+    ) -> None:
+        """Open the study, or the one that is there.
+
+        Args:
+            folder: the sweep's.
+            overrides: swept ones are the space, the others are the same in all trials.
+            n_trials: in all, those of earlier starts included.
+            objectives: a logged metric of an epoch → maximize or minimize; the first one's best
+                epoch is a trial's value, the others are read at that epoch.
+            storage: URL of a database.
+            sampler, pruner: `_target_` nodes; the sampler gets a seed of its own at each draw.
+            has_validation: whether the runs have validation images.
+
+        Raises:
+            ConfigError: nothing to search, no or wrong objectives.
+        """
+        _check_objectives(objectives, has_validation)
+        self.folder, self.n_trials, self.objectives = folder, n_trials, objectives
+        self.seed, self.sampler = seed, sampler
+        self.space = {o.key_or_group: distribution(o) for o in overrides if o.is_sweep_override()}
+        self.fixed = [str(o.input_line) for o in overrides if not o.is_sweep_override()]
+        if not self.space:
+            raise ConfigError("Nothing to search: hydra.sweeper.params is empty.")
+        self.search = {
+            "study": study_name,
+            "storage": storage,
+            "objectives": objectives,
+            "pruner": pruner if len(objectives) == 1 else {},  # Optuna prunes by one value only
+        }
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.storage = open_storage(storage)
+        self.study = optuna.create_study(
+            storage=self.storage,
+            study_name=study_name,
+            directions=directions(objectives),
+            load_if_exists=True,
+        )
+
+    def run(self, launch: Launch, batch_size: int = 1) -> None:
+        """Run trials until there are `n_trials`, `batch_size` at once; print the best."""
+        with _worker(self.folder) as name:
+            own: list[optuna.trial.Trial] = []
+            try:
+                while own := self._next(name, batch_size):
+                    # A job's folder is an override: the numbers of a batch may have gaps.
+                    launch([self._overrides(trial) for trial in own], own[0].number)
+                    for trial in own:
+                        self._tell(trial)
+            except BaseException:
+                for trial in own:
+                    if trial.number in {t.number for t in self._trials(TrialState.RUNNING)}:
+                        self._put_back(trial._trial_id)
+                raise
+        print(best_in_words(self.study, self.objectives))
+
+    def _next(self, worker: str, n: int) -> list[optuna.trial.Trial]:
+        """Up to n trials to run, marked as this worker's: interrupted ones, then new ones."""
+        with FileLock(self.folder / "study.lock"):  # one worker draws at a time
+            self._put_back_killed(worker)
+            trials: list[optuna.trial.Trial] = []
+            while len(trials) < n:
+                if not self._trials(TrialState.WAITING):
+                    point = self._draw() if len(self._trials()) < self.n_trials else None
+                    if point is None:
+                        break
+                    self.study.enqueue_trial(point)
+                trial = self.study.ask(self.space)
+                trial.set_user_attr("worker", worker)
+                trials.append(trial)
+            return trials
+
+    def _draw(self) -> Point | None:
+        """A point that no trial has; None where there is none left."""
+        trials = self._trials()
+        seen = [trial.params or trial.system_attrs.get("fixed_params", {}) for trial in trials]
+        for attempt in range(DRAWS):
+            # A study of its own, so that a repeated point leaves no trace in the real one. The seed
+            # depends on the trials there are: a resumed search does not draw the same again.
+            number = self.seed + 1000 * len(trials) + attempt
+            scratch = optuna.create_study(
+                directions=directions(self.objectives), sampler=build(self.sampler, seed=number)
+            )
+            scratch.add_trials([trial for trial in trials if trial.state.is_finished()])
+            point = scratch.ask(self.space).params
+            if point not in seen:
+                return point
+        if math.isinf(size(self.space)):
+            return point
+        left = unseen(self.space, seen)
+        if not left:
+            print(f"All {len(seen)} points of the space have been tried: the search ends here.")
+            return None
+        return random.Random(number).choice(left)
+
+    def _overrides(self, trial: optuna.trial.Trial) -> list[str]:
+        search = self.search | {"trial": trial.number}
+        folder = f"trial-{trial.number:03d}"
+        return [
+            *self.fixed,
+            *words(trial.params),
+            f"search={quoted(search)}",
+            f"hydra.sweep.subdir={folder}",
+        ]
+
+    def _tell(self, trial: optuna.trial.Trial) -> None:
+        folder = self.folder / f"trial-{trial.number:03d}"
+        state = job_state(folder)
+        if state == "pruned":
+            self.study.tell(trial, state=TrialState.PRUNED)
+            return
+        values = objective_values(folder, self.objectives) if state == "finished" else None
+        if values is None or not all(math.isfinite(value) for value in values):
+            self.study.tell(trial, state=TrialState.FAIL)
+        else:
+            self.study.tell(trial, values)
+
+    def _put_back_killed(self, worker: str) -> None:
+        for trial in self._trials(TrialState.RUNNING):
+            owner = trial.user_attrs.get("worker")
+            if owner != worker and (owner is None or _is_gone(self.folder, owner)):
+                self._put_back(trial._trial_id)
+
+    def _put_back(self, trial_id: int) -> None:
+        trial = self.storage.get_trial(trial_id)
+        times = trial.user_attrs.get("interruptions", 0) + 1
+        self.storage.set_trial_user_attr(trial_id, "interruptions", times)
+        state = TrialState.FAIL if times >= MOST_INTERRUPTIONS else TrialState.WAITING
+        self.storage.set_trial_state_values(trial_id, state)
+
+    def _trials(self, *states: TrialState) -> list[FrozenTrial]:
+        return self.study.get_trials(deepcopy=False, states=states or None)
+
+
+def open_storage(url: str) -> "optuna.storages.BaseStorage":
+    """The database of a study; several processes may wait for each other's writes to SQLite."""
+    options = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
+    return optuna.storages.RDBStorage(url, engine_kwargs=options)
+
+
+def objective_values(folder: Path, objectives: dict[str, str]) -> list[float] | None:
+    """The objectives at the best epoch of the first one, from a job's `curves.csv`; None: nan only.
+
+    Raises:
+        ConfigError: the run did not log an objective; it names what there is.
+    """
+    curves = pd.read_csv(folder / "curves.csv")
+    if missing := [name for name in objectives if name not in curves]:
+        there = ", ".join(str(name) for name in curves if "/" in str(name))
+        raise ConfigError(f"The objective {', '.join(missing)} is not logged; there are: {there}.")
+    first, direction = next(iter(objectives.items()))
+    if curves[first].isna().all():
+        return None
+    best = curves[first].idxmax() if direction == "maximize" else curves[first].idxmin()
+    at_best = curves.loc[[best]]
+    return [float(at_best[name].item()) for name in objectives]
+
+
+def directions(objectives: dict[str, str]) -> "list[optuna.study.StudyDirection]":
+    """`maximize` and `minimize` as Optuna takes them."""
+    return [optuna.study.StudyDirection[direction.upper()] for direction in objectives.values()]
+
+
+def best_in_words(study: "optuna.Study", objectives: dict[str, str]) -> str:
+    """How many trials ended how, and the best ones with their parameters."""
+    states = Counter(trial.state.name.lower() for trial in study.get_trials(deepcopy=False))
+    lines = [f"{sum(states.values())} trials: " + ", ".join(f"{n} {s}" for s, n in states.items())]
+    if states["complete"]:
+        for trial in study.best_trials:
+            values = zip(objectives, trial.values, strict=True)
+            lines.append(
+                f"Best: trial-{trial.number:03d}, "
+                + ", ".join(f"{name} {value:.4f}" for name, value in values)
+                + ", with "
+                + " ".join(words(trial.params))
+            )
+    return "\n".join(lines)
+
+
+def quoted(value: Any) -> str:
+    """A dictionary in Hydra's grammar."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{quoted(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, str):
+        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _check_objectives(objectives: dict[str, str], has_validation: bool) -> None:
+    if not objectives:
+        raise ConfigError("hydra.sweeper.objectives is empty; give {val/f1_macro: maximize}.")
+    for name, direction in objectives.items():
+        if name.startswith("test/"):
+            raise ConfigError(
+                f"hydra.sweeper.objectives: {name} is measured on the test images. What is chosen "
+                "by them cannot be tested by them; take its val/… instead."
+            )
+        if direction not in ("maximize", "minimize"):
+            raise ConfigError(
+                f"hydra.sweeper.objectives: {name}={direction}; maximize or minimize."
+            )
+        if name.startswith("val/") and not has_validation:
+            raise ConfigError(f"split.val_fraction=0 leaves no images to measure {name} on.")
+
+
+@contextlib.contextmanager
+def _worker(folder: Path) -> Iterator[str]:
+    """Hold this process's lock; yields its name."""
+    name = f"{socket.gethostname()}-{os.getpid()}"
+    file = folder / "workers" / f"{name}.lock"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(file):
+        yield name
+    file.unlink(missing_ok=True)
+
+
+def _is_gone(folder: Path, worker: str) -> bool:
+    """Whether a worker is known to be dead; one on another machine may be alive."""
+    file = folder / "workers" / f"{worker}.lock"
+    if not file.exists():
+        return worker.startswith(f"{socket.gethostname()}-")
+    try:
+        with FileLock(file, timeout=0):
+            return True
+    except Timeout:
+        return False

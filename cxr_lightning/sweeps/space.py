@@ -1,0 +1,79 @@
+"""A search's space: Hydra's sweep syntax as Optuna's distributions, and points in it."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hydra.core.override_parser.types import (
+    ChoiceSweep,
+    IntervalSweep,
+    Override,
+    RangeSweep,
+)
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from cxr_lightning.errors import ConfigError
+
+Point = dict[str, Any]
+
+
+def distribution(override: Override) -> BaseDistribution:
+    """The distribution of a swept override.
+
+    `interval` is continuous, or whole numbers within `int(…)`; `tag(log, …)` makes it logarithmic.
+    `range` of whole numbers is whole numbers; all else is a choice among what Hydra would sweep.
+
+    Raises:
+        ConfigError: a syntax that has no finite or continuous set of values.
+    """
+    value = override.value()
+    if isinstance(value, IntervalSweep):
+        low, high, log = value.start, value.end, "log" in value.tags
+        assert low is not None and high is not None
+        if isinstance(low, int) and isinstance(high, int):  # Hydra makes plain intervals floats
+            return IntDistribution(low, high, log=log)
+        return FloatDistribution(low, high, log=log)
+    if isinstance(value, RangeSweep):
+        numbers = list(value.range())
+        if len(numbers) > 1 and all(isinstance(number, int) for number in numbers):
+            low, high = int(min(numbers)), int(max(numbers))
+            return IntDistribution(low, high, step=abs(int(numbers[1]) - int(numbers[0])))
+    if isinstance(value, ChoiceSweep | RangeSweep):
+        return CategoricalDistribution(list(override.sweep_string_iterator()))
+    raise ConfigError(f"`{override.input_line}` cannot be searched: use choice, interval or range.")
+
+
+def size(space: Mapping[str, BaseDistribution]) -> float:
+    """How many points there are; infinite with a continuous parameter."""
+    number = 1.0
+    for one in space.values():
+        number *= len(_values(one)) if not isinstance(one, FloatDistribution) else float("inf")
+    return number
+
+
+def unseen(space: Mapping[str, BaseDistribution], seen: Sequence[Point]) -> list[Point]:
+    """The points of a finite space that are not among `seen`."""
+    names = list(space)
+    points = itertools.product(*(_values(space[name]) for name in names))
+    known = {tuple(point.get(name) for name in names) for point in seen}
+    return [dict(zip(names, point, strict=True)) for point in points if point not in known]
+
+
+def words(point: Point) -> list[str]:
+    """A point as Hydra's overrides."""
+    return [
+        f"{name}={value!r}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in point.items()
+    ]
+
+
+def _values(one: BaseDistribution) -> list[Any]:
+    if isinstance(one, CategoricalDistribution):
+        return list(one.choices)
+    assert isinstance(one, IntDistribution)
+    return list(range(one.low, one.high + 1, one.step))
