@@ -1,0 +1,124 @@
+"""What a sweep shows: each cell's mean, each factor's effect, and every pair of cells."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from cxr_lightning.sweeps.aligned import Aligned, Cell, cell_name
+from cxr_lightning.sweeps.statistics import Contrast, McNemar, contrast, holm, mcnemar
+
+ALL_PAIRS_UP_TO = 8  # cells: 28 pairs; with more, each cell against the best
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What changing a factor from its first level to another does, the rest being equal."""
+
+    factor: str
+    reference: str
+    level: str
+    pairs: int
+    accuracy: Contrast
+    f1_macro: Contrast
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two cells on the same images: difference of accuracy (first - second) and its tests.
+
+    mcnemar: one test a seed that both have. p: McNemar's where there is one seed, else the
+    contrast's over patients and seeds; p_holm: corrected for all comparisons of the sweep.
+    """
+
+    first: str
+    second: str
+    difference: Contrast
+    mcnemar: dict[str, McNemar]
+    p: float
+    p_holm: float
+    n: int
+
+    @property
+    def words(self) -> str:
+        """The result as a sentence, at the 5% level after Holm's correction."""
+        if self.p_holm >= 0.05:
+            return f"{self.first} and {self.second}: not distinguishable at n = {self.n}."
+        better, worse = (
+            (self.first, self.second) if self.difference.value > 0 else (self.second, self.first)
+        )
+        points = 100 * abs(self.difference.value)
+        networks = "" if "seeds" in self.difference.accounts_for else "this network of "
+        return f"{networks}{better} is more accurate than {worse}, by {points:.1f} points."
+
+
+def cell_means(aligned: Aligned, metric: str) -> dict[str, Contrast]:
+    """Each cell's mean over its seeds."""
+    samples = aligned.samples[metric]
+    return {
+        cell.name: contrast(samples, {cell.name: 1.0}, aligned.n_patients) for cell in aligned.cells
+    }
+
+
+def effects(aligned: Aligned) -> list[Effect]:
+    """Every level of every factor against the factor's first level, over matched cells."""
+    found = []
+    for factor in dict.fromkeys(key for cell in aligned.cells for key in cell.values):
+        levels = list(dict.fromkeys(cell.values.get(factor, "") for cell in aligned.cells))
+        for level in levels[1:]:
+            matched = _matched(aligned.cells, factor, levels[0], level)
+            if not matched:
+                continue
+            weights: dict[str, float] = {}
+            for reference, other in matched:
+                weights[other.name] = 1 / len(matched)
+                weights[reference.name] = -1 / len(matched)
+            accuracy, f1_macro = (
+                contrast(aligned.samples[metric], weights, aligned.n_patients)
+                for metric in ("accuracy", "f1_macro")
+            )
+            found.append(Effect(factor, levels[0], level, len(matched), accuracy, f1_macro))
+    return found
+
+
+def comparisons(aligned: Aligned) -> list[Comparison]:
+    """Every pair of cells, or of many cells each with the most accurate, Holm-corrected."""
+    cells = aligned.cells
+    pairs = list(combinations(cells, 2))
+    if len(cells) > ALL_PAIRS_UP_TO:
+        best = max(cells, key=lambda cell: aligned.correct(cell).mean())
+        pairs = [(best, cell) for cell in cells if cell is not best]
+    rows = []
+    for first, second in pairs:
+        tests = _tests(aligned, first, second)
+        difference = contrast(
+            aligned.samples["accuracy"],
+            {first.name: 1.0, second.name: -1.0},
+            aligned.n_patients,
+        )
+        one_seed = len(first.seeds) == len(second.seeds) == len(tests) == 1
+        p = next(iter(tests.values())).p if one_seed else difference.p
+        rows.append((first.name, second.name, difference, tests, p))
+    adjusted = holm([row[-1] for row in rows])
+    n = len(aligned.labels)
+    return [Comparison(*row, p_holm, n) for row, p_holm in zip(rows, adjusted, strict=True)]
+
+
+def _matched(
+    cells: Sequence[Cell], factor: str, reference: str, level: str
+) -> list[tuple[Cell, Cell]]:
+    """Pairs of cells that differ in the factor alone."""
+
+    def others(cell: Cell) -> str:
+        return cell_name({k: v for k, v in cell.values.items() if k != factor})
+
+    of_level = {others(cell): cell for cell in cells if cell.values.get(factor, "") == level}
+    return [
+        (cell, of_level[others(cell)])
+        for cell in cells
+        if cell.values.get(factor, "") == reference and others(cell) in of_level
+    ]
+
+
+def _tests(aligned: Aligned, first: Cell, second: Cell) -> dict[str, McNemar]:
+    right = [dict(zip(cell.seeds, aligned.correct(cell), strict=True)) for cell in (first, second)]
+    return {seed: mcnemar(right[0][seed], right[1][seed]) for seed in right[0] if seed in right[1]}

@@ -1,0 +1,193 @@
+"""report.html: a sweep's answer in one file that opens without network."""
+
+import base64
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
+
+from cxr_lightning.errors import DataError
+from cxr_lightning.sweeps import charts
+from cxr_lightning.sweeps.aligned import METRICS, N_RESAMPLES, align
+from cxr_lightning.sweeps.comparisons import Effect, comparisons, effects
+from cxr_lightning.sweeps.mistakes import common_mistakes
+from cxr_lightning.sweeps.plan import Job
+from cxr_lightning.sweeps.results import CellResults, cell_results, finished_runs
+from cxr_lightning.sweeps.statistics import Contrast
+from cxr_lightning.sweeps.table import Summary
+
+TITLES = {"accuracy": "accuracy", "f1_macro": "macro F1"}
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A picture for the page, with what it shows in words for those who do not see it."""
+
+    title: str
+    source: str
+    alt: str
+
+
+def write_html(folder: Path, summary: Summary) -> Path:
+    """Write `report.html` of the sweep in `folder`; of an unfinished one, what there is."""
+    environment = Environment(
+        loader=PackageLoader("cxr_lightning.sweeps", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "percent": lambda share: "" if share is None else f"{share:.1%}",
+        "interval": _interval,
+        "points": lambda difference: f"{100 * difference:+.1f}",
+        "p": lambda p: f"{p:.3f}" if p >= 0.001 else "< 0.001",
+    }
+    page = environment.get_template("report.html.j2").render(_content(folder, summary))
+    temporary = folder / "report.html.new"
+    temporary.write_text(page, encoding="utf-8")
+    temporary.replace(folder / "report.html")
+    return folder / "report.html"
+
+
+def _content(folder: Path, summary: Summary) -> dict[str, Any]:
+    """What the page names; `problem` says why there is nothing to compare, if so."""
+    plan, jobs = summary.plan, summary.jobs.to_dict("records")
+    content: dict[str, Any] = {
+        "name": folder.name,
+        "command": " ".join([Path(plan.command[0]).stem, *plan.command[1:]]),
+        "written": time.strftime("%Y-%m-%d %H:%M"),
+        "n_jobs": plan.n_jobs,
+        "n_finished": sum(job["status"] == "finished" for job in jobs),
+        "others": [job for job in jobs if job["status"] not in ("finished", "pruned")],
+        "problem": None,
+        "study": None,
+    }
+    if plan.is_search:
+        from cxr_lightning.sweeps.study import study_results  # needs Optuna, an extra
+
+        study = study_results(folder, plan)
+        content["study"] = study
+        figures = study.figures if study else {}
+        content["study_charts"] = [_chart(title, figure, "") for title, figure in figures.items()]
+        # Chosen by validation images, so that their numbers on the test images are honest.
+        best = [job.name for job in plan.jobs if study and job.name in study.best]
+        plan = replace(plan, jobs=[Job(name, {"trial": name}) for name in best])
+    try:
+        aligned = align(folder, plan)
+    except DataError as error:
+        return content | {"problem": str(error)}
+    results, found = cell_results(folder, plan, aligned), effects(aligned)
+    one_run = next(iter(finished_runs(folder, plan).values()))[0]
+    record = json.loads((one_run / "run.json").read_text())
+    config = yaml.safe_load((one_run / "config.yaml").read_text())
+    images = record.get("images_root") or config["data"]["root"]
+    counts = np.bincount(aligned.labels, minlength=len(aligned.classes)).tolist()
+    baseline = max(counts) / sum(counts)
+    return content | {
+        "n_resamples": N_RESAMPLES,
+        "n_runs": sum(cell.seeds for cell in results),
+        "has_seeds": min(cell.seeds for cell in results) > 1,
+        "aligned": aligned,
+        "results": results,
+        "titles": TITLES,
+        "baseline": baseline,
+        "majority": aligned.classes[counts.index(max(counts))],
+        "counts": dict(zip(aligned.classes, counts, strict=True)),
+        "record": record,
+        "split": config["split"],
+        "data": config["data"],
+        "effects": found,
+        "comparisons": comparisons(aligned),
+        "mistakes": common_mistakes(aligned, Path(images) if images else None),
+        "mean_charts": [_mean_chart(results, metric, baseline) for metric in METRICS],
+        "effect_charts": _effect_charts(found),
+        "confusion_charts": [_confusion_chart(cell, aligned.classes) for cell in results],
+        "recall_chart": _recall_chart(results, aligned.classes),
+        "curve_charts": _curve_charts(results),
+        "cost_chart": _cost_chart(results),
+    }
+
+
+def _mean_chart(results: Sequence[CellResults], metric: str, baseline: float) -> Chart:
+    cells = {cell.name: cell.means[metric] for cell in results}
+    seeds = {cell.name: cell.values[metric] for cell in results}
+    figure = charts.means(
+        cells, seeds, baseline if metric == "accuracy" else None, f"test {TITLES[metric]}"
+    )
+    words = [f"{name} {c.value:.1%}, {_interval(c)}" for name, c in cells.items()]
+    return _chart(f"Test {TITLES[metric]}", figure, "; ".join(words))
+
+
+def _effect_charts(found: Sequence[Effect]) -> list[Chart]:
+    charts_ = []
+    for metric in METRICS if found else ():
+        rows: dict[str, Contrast] = {
+            f"{e.factor.rpartition('.')[2]}: {e.reference} → {e.level}": getattr(e, metric)
+            for e in found
+        }
+        words = [f"{name} {100 * c.value:+.1f}, {_interval(c)}" for name, c in rows.items()]
+        figure = charts.differences(rows, f"difference of test {TITLES[metric]}")
+        charts_.append(_chart(f"Effects on test {TITLES[metric]}", figure, "; ".join(words)))
+    return charts_
+
+
+def _confusion_chart(cell: CellResults, classes: Sequence[str]) -> Chart:
+    words = [
+        f"{true}: " + ", ".join(f"{n} as {name}" for name, n in zip(classes, row, strict=True) if n)
+        for true, row in zip(classes, cell.confusion, strict=True)
+    ]
+    figure = charts.confusion(cell.confusion, classes, cell.name)
+    return _chart(f"Confusion matrix of {cell.name}", figure, "; ".join(words))
+
+
+def _recall_chart(results: Sequence[CellResults], classes: Sequence[str]) -> Chart:
+    cells = {cell.name: cell.recalls for cell in results}
+    words = [
+        f"{name}: " + ", ".join(f"{c} {r:.1%}" for c, r in zip(classes, recalls, strict=True))
+        for name, recalls in cells.items()
+    ]
+    return _chart("Recall by class", charts.recalls(cells, classes), "; ".join(words))
+
+
+def _curve_charts(results: Sequence[CellResults]) -> list[Chart]:
+    drawn = []
+    for column, title in (
+        ("val/f1_macro", "Validation macro F1"),
+        ("val/loss", "Validation loss"),
+        ("train/loss", "Training loss"),
+    ):
+        series = {
+            cell.name: [
+                run.set_index("epoch")[column].dropna() for run in cell.curves if column in run
+            ]
+            for cell in results
+        }
+        series = {name: runs for name, runs in series.items() if runs}
+        if series:
+            ends = {n: np.mean([run.iloc[-1] for run in runs]) for n, runs in series.items()}
+            words = [f"{name} ends at {end:.3f}" for name, end in ends.items()]
+            drawn.append(_chart(title, charts.curves(series, title), "; ".join(words)))
+    return drawn
+
+
+def _cost_chart(results: Sequence[CellResults]) -> Chart:
+    cells = {cell.name: (cell.fit_min, cell.means["accuracy"].value) for cell in results}
+    words = [f"{name}: {m:.1f} minutes, {a:.1%}" for name, (m, a) in cells.items()]
+    return _chart("Accuracy against training time", charts.costs(cells), "; ".join(words))
+
+
+def _chart(title: str, figure: Figure, words: str) -> Chart:
+    encoded = base64.b64encode(charts.svg(figure).encode()).decode()
+    return Chart(title, f"data:image/svg+xml;base64,{encoded}", f"{title}. {words}".strip())
+
+
+def _interval(contrast: Contrast) -> str:
+    return f"{100 * contrast.low:.1f} to {100 * contrast.high:.1f}"

@@ -1,0 +1,118 @@
+"""Which differences between cells a sweep can show: intervals, paired tests, Holm's correction.
+
+A cell is a recipe; its seeds are networks trained by it, all tested on the same images of the same
+patients. A contrast is a weighted sum over cells of a metric's mean over seeds: +1 and -1 for a
+comparison, ±1/k for a factor's effect over k matched pairs of cells, 1 for a cell's mean. Its two
+sources of chance are the patients who happen to be in the test set and the seeds:
+
+- patients: the same bootstrap resamples of patients for all cells and seeds (paired), so what is
+  hard for everyone cancels; SE_p = standard deviation of the contrast over resamples;
+- seeds: SE_s² = sum of weight² * s² / S over cells, s² the variance over a cell's S seeds.
+
+With two or more seeds in every cell: SE² = SE_p² + SE_s², a t distribution with Satterthwaite's
+degrees of freedom (patients - 1, and S - 1 for each cell). s² also holds the seeds' disagreement
+on single images, part of which SE_p holds too: the interval is rather too wide than too narrow.
+With a single seed: percentiles of the bootstrap; that speaks of these networks, not of recipes.
+
+Sources: Welch, Biometrika 34 (1947) 28, and Satterthwaite, Biometrics Bulletin 2 (1946) 110;
+Field & Welsh, J. R. Stat. Soc. B 69 (2007) 369, for resampling clusters; McNemar, Psychometrika 12
+(1947) 153, in its exact form; Holm, Scand. J. Statist. 6 (1979) 65.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """Two networks on the same images: b only the first has right, c only the second."""
+
+    b: int
+    c: int
+    p: float
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A metric of a cell: for each seed (S,), and for each resample of patients (S, R)."""
+
+    values: Floats
+    resampled: Floats
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A weighted sum of cells with its 95% interval and two-sided p, and what they account for."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+    accounts_for: str
+
+
+def mcnemar(first: ArrayLike, second: ArrayLike) -> McNemar:
+    """Exact McNemar test of which images (n,) two networks have right (booleans).
+
+    Under the null hypothesis each of the b + c images that only one has right is as likely to be
+    the first's: p = min(1, 2 * P(Binomial(b + c, 1/2) <= min(b, c))), 1 where b + c = 0. Images of
+    one patient count as independent here.
+    """
+    one, other = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
+    if one.shape != other.shape:
+        raise ValueError(f"Both must be of the same images: {one.shape} and {other.shape}.")
+    b, c = int((one & ~other).sum()), int((~one & other).sum())
+    p = float(stats.binomtest(b, b + c, 0.5).pvalue) if b + c else 1.0
+    return McNemar(b, c, p)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment: at most alpha of all families have a false p < alpha.
+
+    The i-th smallest of m is multiplied by m - i + 1; never smaller than one before it, nor over 1.
+    """
+    order = np.argsort(p_values, kind="stable")
+    m, adjusted, largest = len(p_values), [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(order):
+        largest = max(largest, min(1.0, (m - rank) * p_values[i]))
+        adjusted[i] = largest
+    return adjusted
+
+
+def contrast(
+    samples: Mapping[str, Sample], weights: Mapping[str, float], n_patients: int
+) -> Contrast:
+    """The weighted sum over cells, by name; cells without a weight are left out.
+
+    Raises ValueError if the cells with a weight differ in resamples, or one is not in `samples`.
+    """
+    used = {name: w for name, w in weights.items() if w}
+    if missing := used.keys() - samples.keys():
+        raise ValueError(f"No sample of {', '.join(sorted(missing))}.")
+    value = float(sum(w * samples[name].values.mean() for name, w in used.items()))
+    drawn = sum(w * samples[name].resampled.mean(axis=0) for name, w in used.items())
+    drawn = np.asarray(drawn)[~np.isnan(drawn)]
+    seeds = {name: len(samples[name].values) for name in used}
+    if min(seeds.values()) < 2:
+        low, high = np.quantile(drawn, [0.025, 0.975]).tolist()
+        tail = min((drawn <= 0).sum(), (drawn >= 0).sum())
+        p = min(1.0, 2 * (int(tail) + 1) / (len(drawn) + 1))
+        return Contrast(value, low, high, p, "patients")
+    of_seeds = [
+        (w**2 * samples[k].values.var(ddof=1) / seeds[k], seeds[k] - 1) for k, w in used.items()
+    ]
+    parts = [(float(drawn.var(ddof=1)), n_patients - 1), *of_seeds]
+    variance = sum(part for part, _ in parts)
+    if variance == 0:  # the same predictions everywhere
+        return Contrast(value, value, value, float(value == 0), "patients and seeds")
+    df = variance**2 / sum(part**2 / freedom for part, freedom in parts)
+    error = float(np.sqrt(variance))
+    half = float(stats.t.ppf(0.975, df)) * error  # with two seeds this may pass any bound
+    p = 2 * float(stats.t.sf(abs(value) / error, df))
+    return Contrast(value, value - half, value + half, p, "patients and seeds")
