@@ -1,1 +1,1 @@
-"""What joins the runs of a sweep: their names and their table."""
+"""What joins runs: their plan, launcher, search, tables, statistics and report."""

@@ -56,7 +56,7 @@ class SweepProgress(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write the report, print the table and where to look; exit with 1 if a job failed."""
-        from cxr_lightning.report import write_report
+        from cxr_lightning.sweeps.report import write_report
 
         folder = Path(config.hydra.sweep.dir)
         write_report(folder)
