@@ -19,7 +19,7 @@ def run(cfg: DictConfig) -> "TrainResult":
     from pytorch_lightning import Trainer
 
     from cxr_lightning import assemble, screen
-    from cxr_lightning.callbacks.figures import ConfusionMatrixFigure
+    from cxr_lightning.callbacks.figures import ConfusionMatrixFigure, WorstMistakesFigure
     from cxr_lightning.callbacks.results import TestResults
     from cxr_lightning.callbacks.run_record import RunRecord
     from cxr_lightning.config import (
@@ -63,6 +63,7 @@ def run(cfg: DictConfig) -> "TrainResult":
             RunRecord(config.folder, trained.seed, precision),
             results,
             ConfusionMatrixFigure(),
+            WorstMistakesFigure(),
         ],
     )
     trainer.test(classifier, datamodule=datamodule, verbose=False)

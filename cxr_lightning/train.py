@@ -45,7 +45,7 @@ def _train(config: "TrainConfig") -> TrainResult:
     from cxr_lightning import assemble, screen
     from cxr_lightning.callbacks.checkpoint_io import AtomicCheckpointIO
     from cxr_lightning.callbacks.curves import Curves
-    from cxr_lightning.callbacks.hparams import HParams
+    from cxr_lightning.callbacks.dashboard import Dashboard
     from cxr_lightning.callbacks.results import TestResults
     from cxr_lightning.callbacks.resume import Resumable
     from cxr_lightning.callbacks.run_record import RunRecord
@@ -76,7 +76,12 @@ def _train(config: "TrainConfig") -> TrainResult:
             Curves(config.folder),
             *pruning,
             results,
-            HParams(assemble.flat_hparams(config), datamodule.classes),
+            Dashboard(
+                assemble.flat_hparams(config),
+                config.model_dump(mode="json"),
+                datamodule.classes,
+                has_val,
+            ),
             *(c for c in callbacks if assemble.can_run(c, has_val, has_logger=bool(loggers))),
         ],
     )

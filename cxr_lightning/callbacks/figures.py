@@ -13,9 +13,9 @@ import numpy.typing as npt
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 
+from cxr_lightning.callbacks.dashboard import writers
 from cxr_lightning.data.dataset import augmented
 from cxr_lightning.metrics import confusion_matrix
 
@@ -75,6 +75,46 @@ class ConfusionMatrixFigure(Callback):
         _add(trainer, f"{split}/confusion_matrix", figure)
 
 
+class WorstMistakesFigure(Callback):
+    """The test images whose true class the network holds least likely, of those it gets wrong."""
+
+    def __init__(self, shown: int = 12) -> None:
+        self.shown = shown
+
+    @rank_zero_only
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add `test/worst_mistakes` to TensorBoard and the run folder, if there are any."""
+        classes: list[str] = pl_module.hparams["classes"]
+        predictions = cast("Classifier", pl_module).predictions["test"]
+        wrong = np.flatnonzero(predictions.predicted != predictions.labels)
+        if not len(wrong):
+            return
+        of_truth = predictions.probabilities[wrong, predictions.labels[wrong]]
+        worst = wrong[np.argsort(of_truth, kind="stable")][: self.shown]
+        datamodule: XrayDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        columns = min(4, len(worst))
+        rows = -(-len(worst) // columns)
+        figure, axes = plt.subplots(
+            rows, columns, figsize=(2.4 * columns, 2.9 * rows), squeeze=False, layout="constrained"
+        )
+        for panel in axes.flat:
+            panel.set_axis_off()
+        for panel, i in zip(axes.flat, worst, strict=False):
+            called, probabilities = predictions.predicted[i], predictions.probabilities[i]
+            panel.imshow(datamodule.pixels[predictions.rows[i]], cmap="gray", vmin=0, vmax=255)
+            panel.set_title(
+                f"{classes[predictions.labels[i]]}\ncalled {classes[called]}\n"
+                f"with {probabilities[called]:.0%}",
+                fontsize=9,
+            )
+        kind = "synthetic images, " if datamodule.data.name == "phantom" else ""
+        figure.suptitle(
+            f"{kind}the {len(worst)} worst of {len(wrong)} mistakes on {len(predictions.labels)}"
+        )
+        figure.savefig(Path(trainer.default_root_dir) / "worst_mistakes.png", dpi=120)
+        _add(trainer, "test/worst_mistakes", figure)
+
+
 class AugmentationFigure(Callback):
     """The same training images before and after augmentation, one of each class."""
 
@@ -124,9 +164,6 @@ class AugmentationFigure(Callback):
 
 
 def _add(trainer: Trainer, tag: str, figure: Figure) -> None:
-    for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_figure(
-                tag, figure, global_step=trainer.current_epoch, close=False
-            )
+    for writer in writers(trainer):
+        writer.add_figure(tag, figure, global_step=trainer.current_epoch, close=False)
     plt.close(figure)

@@ -15,7 +15,7 @@ from cxr_lightning.models.losses import build_loss
 from cxr_lightning.models.network import Network
 from cxr_lightning.models.predictions import EpochPredictions, Predictions
 
-TRAIN_METRICS = ("loss", "accuracy", "balanced_accuracy", "f1_macro")
+TRAIN_METRICS = ("loss", "accuracy", "balanced_accuracy", "f1_macro", "recall/")
 ON_PROGRESS_BAR = ("loss", "f1_macro")
 
 
@@ -97,7 +97,7 @@ class Classifier(LightningModule):
         self.predictions[split] = collector.collected
         collector.reset()
         for name, value in values.items():
-            if not math.isnan(value) and (only is None or name in only):
+            if not math.isnan(value) and (only is None or name.startswith(only)):
                 # Already the same on every rank. With sync_dist, the progress bar of rank 0 would
                 # reduce alone, before the other ranks, and wait for ever (Lightning 2.6.6).
                 on_bar = name in ON_PROGRESS_BAR and split != "test"
