@@ -156,8 +156,7 @@ def estimate(
         if np.isnan(value):
             return Estimate(None, None, None, 0, "undefined")
         if success is not None:
-            seen = [len(np.unique(patients[concerned & x])) for x in (success, ~success)]
-            if min(seen) < FEWEST_PATIENTS:
+            if has_few_patients(patients[concerned], success[concerned]):
                 limits = clopper_pearson(value * trials, trials, confidence)
                 return Estimate(value, *limits, n, "Clopper-Pearson")
         elif trials == 1 or (one_patient and name.endswith(("_macro", "balanced_accuracy"))):
@@ -191,6 +190,15 @@ def clopper_pearson(successes: float, n: float, confidence: float = 0.95) -> tup
     low = float(betaincinv(successes, failures + 1, tail)) if successes > 0 else 0.0
     high = float(betaincinv(successes + 1, failures, 1 - tail)) if failures > 0 else 1.0
     return low, high
+
+
+def has_few_patients(patients: ArrayLike, success: ArrayLike) -> bool:
+    """Whether fewer than ten of the patients (n,) have a success, or an error, among their images.
+
+    A bootstrap then cannot be trusted: see `FEWEST_PATIENTS`.
+    """
+    of_image, right = np.asarray(patients), np.asarray(success, dtype=bool)
+    return min(len(np.unique(of_image[x])) for x in (right, ~right)) < FEWEST_PATIENTS
 
 
 def _basis(name: str, true: Ints, called: Ints, classes: Sequence[str]) -> tuple[Mask, Mask | None]:

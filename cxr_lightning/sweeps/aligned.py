@@ -16,7 +16,7 @@ from cxr_lightning.sweeps.plan import Job, Plan
 from cxr_lightning.sweeps.statistics import Sample
 
 N_RESAMPLES = 2000
-METRICS = ("accuracy", "f1_macro")
+METRICS = ("accuracy", "f1_macro")  # compared; recall/k is shown
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,23 @@ class Aligned:
         """Patients in the test set."""
         return len(set(self.patients))
 
+    @property
+    def metrics(self) -> list[str]:
+        """The names in `samples`."""
+        return [*METRICS, *(f"recall/{name}" for name in self.classes)]
+
+    @cached_property
+    def patient_numbers(self) -> NDArray[np.int64]:
+        """Patients as numbers, (n,)."""
+        numbers: NDArray[np.int64] = np.unique(self.patients, return_inverse=True)[1]
+        return numbers
+
+    def concerned(self, metric: str) -> NDArray[np.bool_]:
+        """The images (n,) that accuracy or recall/k is a share of."""
+        _, _, of_class = metric.partition("/")
+        all_ = np.ones(len(self.labels), dtype=bool)
+        return self.labels == self.classes.index(of_class) if of_class else all_
+
     def correct(self, cell: Cell) -> NDArray[np.bool_]:
         """Which images each seed has right, (S, n)."""
         right: NDArray[np.bool_] = cell.predicted == self.labels
@@ -62,10 +79,10 @@ class Aligned:
     @cached_property
     def samples(self) -> dict[str, dict[str, Sample]]:
         """Metric to cell name to its values and their bootstrap, the same patients for all."""
-        samples: dict[str, dict[str, Sample]] = {metric: {} for metric in METRICS}
+        samples: dict[str, dict[str, Sample]] = {metric: {} for metric in self.metrics}
         for cell in self.cells:
             runs = [self._metrics(probabilities) for probabilities in cell.probabilities]
-            for metric in METRICS:
+            for metric in self.metrics:
                 values = np.stack([run[metric] for run in runs])
                 samples[metric][cell.name] = Sample(values[:, 0], values[:, 1:])
         return samples
@@ -77,7 +94,7 @@ class Aligned:
             compute_metrics(self.labels, probabilities, self.classes, weights, ranking=False)
             for weights in (once, *resample_patients(self.patients, N_RESAMPLES, seed=0))
         ]
-        return {name: np.concatenate([part[name] for part in parts]) for name in METRICS}
+        return {name: np.concatenate([part[name] for part in parts]) for name in self.metrics}
 
 
 def cell_name(values: Mapping[str, str]) -> str:

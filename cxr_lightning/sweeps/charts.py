@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from cxr_lightning.sweeps.statistics import Contrast
+from cxr_lightning.sweeps.statistics import Interval
 
 WIDTH = 6.6  # inches; the page shows at least 5, so that text stays legible on a phone
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -35,7 +35,7 @@ def svg(figure: Figure) -> str:
 
 
 def means(
-    cells: Mapping[str, Contrast],
+    cells: Mapping[str, Interval],
     seeds: Mapping[str, Sequence[float]],
     baseline: float | None,
     label: str,
@@ -53,7 +53,7 @@ def means(
     return figure
 
 
-def differences(rows: Mapping[str, Contrast], label: str) -> Figure:
+def differences(rows: Mapping[str, Interval], label: str) -> Figure:
     """A row a difference, with its interval, and the line of no difference."""
     figure, axes = _rows(list(rows))
     for row, difference in enumerate(rows.values()):
@@ -82,19 +82,24 @@ def confusion(matrix: NDArray[np.int64], classes: Sequence[str], title: str) -> 
     return figure
 
 
-def recalls(cells: Mapping[str, Sequence[float]], classes: Sequence[str]) -> Figure:
-    """A row a class, a marker a cell: mean recall over seeds."""
+def recalls(cells: Mapping[str, Mapping[str, Interval]], classes: Sequence[str]) -> Figure:
+    """A row a class, a marker a cell: its recall, mean over seeds, with its interval."""
     figure, axes = _rows(classes, extra=0.25 * len(cells))
     styles = zip(cycle(MARKERS), cycle(COLOURS), strict=False)
     for number, ((name, values), (marker, colour)) in enumerate(
         zip(cells.items(), styles, strict=False)
     ):
         offset = (number - (len(cells) - 1) / 2) * 0.7 / max(len(cells), 1)
-        rows = np.arange(len(classes)) + offset
-        axes.plot(values, rows, marker, color=colour, label=name, linestyle="")
+        for row, of_class in enumerate(classes):
+            recall = values[of_class]
+            if recall.low is not None and recall.high is not None:
+                ends = [recall.low, recall.high]
+                axes.plot(ends, [row + offset] * 2, color=colour, linewidth=0.9, alpha=0.7)
+        rows, middles = np.arange(len(classes)) + offset, [values[k].value for k in classes]
+        axes.plot(middles, rows, marker, color=colour, label=name, linestyle="")
     axes.set_xlim(-0.03, 1.03)
     axes.xaxis.set_major_formatter(PercentFormatter(1))
-    axes.set_xlabel("recall (sensitivity), mean over seeds")
+    axes.set_xlabel("recall (sensitivity), mean over seeds, with 95% interval")
     _legend(axes, len(cells))
     return figure
 
@@ -138,8 +143,9 @@ def _rows(names: Sequence[str], extra: float = 0.0) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _interval(axes: Axes, row: int, estimate: Contrast) -> None:
-    axes.plot([estimate.low, estimate.high], [row, row], color="black", linewidth=1.5)
+def _interval(axes: Axes, row: int, estimate: Interval) -> None:
+    if estimate.low is not None and estimate.high is not None:
+        axes.plot([estimate.low, estimate.high], [row, row], color="black", linewidth=1.5)
     axes.plot(estimate.value, row, "s", color="black", markersize=6)
 
 

@@ -4,8 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+import numpy as np
+
+from cxr_lightning.metrics import clopper_pearson, has_few_patients
 from cxr_lightning.sweeps.aligned import Aligned, Cell, cell_name
-from cxr_lightning.sweeps.statistics import Contrast, McNemar, contrast, holm, mcnemar
+from cxr_lightning.sweeps.statistics import Contrast, Interval, McNemar, contrast, holm, mcnemar
 
 ALL_PAIRS_UP_TO = 8  # cells: 28 pairs; with more, each cell against the best
 
@@ -51,12 +54,25 @@ class Comparison:
         return f"{networks}{better} is more accurate than {worse}, by {points:.1f} points."
 
 
-def cell_means(aligned: Aligned, metric: str) -> dict[str, Contrast]:
-    """Each cell's mean over its seeds."""
-    samples = aligned.samples[metric]
-    return {
-        cell.name: contrast(samples, {cell.name: 1.0}, aligned.n_patients) for cell in aligned.cells
-    }
+def cell_mean(aligned: Aligned, cell: Cell, metric: str) -> Interval:
+    """A cell's mean over its seeds, within the bounds of the metric (0 to 1).
+
+    accuracy and recall/k with fewer than ten patients who have an error, or a success, in one of
+    the seeds: Clopper-Pearson on patients, as in `metrics.estimate`; with seeds, no narrower than
+    what their spread gives.
+    """
+    mean = contrast(aligned.samples[metric], {cell.name: 1.0}, aligned.n_patients)
+    limits = [limit for limit in (mean.low, mean.high) if limit is not None]
+    if metric != "f1_macro":
+        concerned = aligned.concerned(metric)
+        patients, right = aligned.patient_numbers[concerned], aligned.correct(cell)[:, concerned]
+        if any(has_few_patients(patients, of_seed) for of_seed in right):
+            n = len(np.unique(patients))
+            exact = clopper_pearson(mean.value * n, n)
+            limits = [*exact, *(limits if len(cell.seeds) > 1 else [])]
+    if not limits:
+        return Interval(mean.value, None, None)
+    return Interval(mean.value, max(0.0, min(limits)), min(1.0, max(limits)))
 
 
 def effects(aligned: Aligned) -> list[Effect]:

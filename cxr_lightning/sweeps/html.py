@@ -20,7 +20,7 @@ from cxr_lightning.sweeps.comparisons import Effect, comparisons, effects
 from cxr_lightning.sweeps.mistakes import common_mistakes
 from cxr_lightning.sweeps.plan import Job
 from cxr_lightning.sweeps.results import CellResults, cell_results, finished_runs
-from cxr_lightning.sweeps.statistics import Contrast
+from cxr_lightning.sweeps.statistics import Interval
 from cxr_lightning.sweeps.table import Summary
 
 TITLES = {"accuracy": "accuracy", "f1_macro": "macro F1"}
@@ -129,7 +129,7 @@ def _mean_chart(results: Sequence[CellResults], metric: str, baseline: float) ->
 def _effect_charts(found: Sequence[Effect]) -> list[Chart]:
     charts_ = []
     for metric in METRICS if found else ():
-        rows: dict[str, Contrast] = {
+        rows: dict[str, Interval] = {
             f"{e.factor.rpartition('.')[2]}: {e.reference} → {e.level}": getattr(e, metric)
             for e in found
         }
@@ -151,7 +151,7 @@ def _confusion_chart(cell: CellResults, classes: Sequence[str]) -> Chart:
 def _recall_chart(results: Sequence[CellResults], classes: Sequence[str]) -> Chart:
     cells = {cell.name: cell.recalls for cell in results}
     words = [
-        f"{name}: " + ", ".join(f"{c} {r:.1%}" for c, r in zip(classes, recalls, strict=True))
+        f"{name}: " + ", ".join(f"{k} {r.value:.1%}, {_interval(r)}" for k, r in recalls.items())
         for name, recalls in cells.items()
     ]
     return _chart("Recall by class", charts.recalls(cells, classes), "; ".join(words))
@@ -189,5 +189,7 @@ def _chart(title: str, figure: Figure, words: str) -> Chart:
     return Chart(title, f"data:image/svg+xml;base64,{encoded}", f"{title}. {words}".strip())
 
 
-def _interval(contrast: Contrast) -> str:
-    return f"{100 * contrast.low:.1f} to {100 * contrast.high:.1f}"
+def _interval(estimate: Interval) -> str:
+    if estimate.low is None or estimate.high is None:
+        return "not estimable"
+    return f"{100 * estimate.low:.1f} to {100 * estimate.high:.1f}"

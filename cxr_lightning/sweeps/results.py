@@ -10,21 +10,24 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cxr_lightning.sweeps.aligned import METRICS, Aligned, cell_name
-from cxr_lightning.sweeps.comparisons import cell_means
+from cxr_lightning.sweeps.comparisons import cell_mean
 from cxr_lightning.sweeps.folder import job_state
 from cxr_lightning.sweeps.plan import Plan
-from cxr_lightning.sweeps.statistics import Contrast
+from cxr_lightning.sweeps.statistics import Interval
 
 
 @dataclass(frozen=True)
 class CellResults:
-    """A row of the grid. Metrics by name (`accuracy`, `f1_macro`); lists have an entry a seed."""
+    """A row of the grid; metrics by name (`accuracy`, `f1_macro`, `recall/k`).
+
+    means: over seeds. values: one a seed. recalls: the means of each class.
+    """
 
     name: str
     seeds: int
-    means: dict[str, Contrast]
+    means: dict[str, Interval]
     values: dict[str, list[float]]
-    recalls: list[float]  # of each class, mean over seeds
+    recalls: dict[str, Interval]
     confusion: NDArray[np.int64]  # (C, C), all seeds added up
     curves: list[pd.DataFrame]
     records: list[dict[str, Any]]
@@ -51,7 +54,6 @@ class CellResults:
 
 def cell_results(folder: Path, plan: Plan, aligned: Aligned) -> list[CellResults]:
     """Every cell's results, in the order of the sweep."""
-    means = {metric: cell_means(aligned, metric) for metric in METRICS}
     runs = finished_runs(folder, plan)
     n_classes, results = len(aligned.classes), []
     for cell in aligned.cells:
@@ -63,9 +65,9 @@ def cell_results(folder: Path, plan: Plan, aligned: Aligned) -> list[CellResults
             CellResults(
                 name=cell.name,
                 seeds=len(cell.seeds),
-                means={metric: means[metric][cell.name] for metric in METRICS},
+                means={metric: cell_mean(aligned, cell, metric) for metric in METRICS},
                 values={m: aligned.samples[m][cell.name].values.tolist() for m in METRICS},
-                recalls=(np.diag(confusion) / np.maximum(confusion.sum(axis=1), 1)).tolist(),
+                recalls={k: cell_mean(aligned, cell, f"recall/{k}") for k in aligned.classes},
                 confusion=confusion,
                 curves=[pd.read_csv(file) for file in curves if file.exists()],
                 records=[json.loads(file.read_text()) for file in records],

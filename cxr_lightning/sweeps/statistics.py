@@ -13,6 +13,7 @@ With two or more seeds in every cell: SE² = SE_p² + SE_s², a t distribution w
 degrees of freedom (patients - 1, and S - 1 for each cell). s² also holds the seeds' disagreement
 on single images, part of which SE_p holds too: the interval is rather too wide than too narrow.
 With a single seed: percentiles of the bootstrap; that speaks of these networks, not of recipes.
+Where no resample and no seed changes the value, chance cannot be estimated: no limits, and p = 1.
 
 Sources: Welch, Biometrika 34 (1947) 28, and Satterthwaite, Biometrics Bulletin 2 (1946) 110;
 Field & Welsh, J. R. Stat. Soc. B 69 (2007) 369, for resampling clusters; McNemar, Psychometrika 12
@@ -27,6 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 Floats = NDArray[np.float64]
+NOTHING = 1e-12  # a spread that is rounding's, not chance's
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,18 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Contrast:
-    """A weighted sum of cells with its 95% interval and two-sided p, and what they account for."""
+class Interval:
+    """A value with its 95% limits; None: not estimable."""
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Contrast(Interval):
+    """A weighted sum of cells with its 95% interval and two-sided p, and what they account for."""
+
     p: float
     accounts_for: str
 
@@ -101,6 +109,8 @@ def contrast(
     seeds = {name: len(samples[name].values) for name in used}
     if min(seeds.values()) < 2:
         low, high = np.quantile(drawn, [0.025, 0.975]).tolist()
+        if high - low < NOTHING:
+            return Contrast(value, None, None, 1.0, "patients")
         tail = min((drawn <= 0).sum(), (drawn >= 0).sum())
         p = min(1.0, 2 * (int(tail) + 1) / (len(drawn) + 1))
         return Contrast(value, low, high, p, "patients")
@@ -109,8 +119,8 @@ def contrast(
     ]
     parts = [(float(drawn.var(ddof=1)), n_patients - 1), *of_seeds]
     variance = sum(part for part, _ in parts)
-    if variance == 0:  # the same predictions everywhere
-        return Contrast(value, value, value, float(value == 0), "patients and seeds")
+    if variance < NOTHING**2:
+        return Contrast(value, None, None, 1.0, "patients and seeds")
     df = variance**2 / sum(part**2 / freedom for part, freedom in parts)
     error = float(np.sqrt(variance))
     half = float(stats.t.ppf(0.975, df)) * error  # with two seeds this may pass any bound
