@@ -97,7 +97,6 @@ def _content(folder: Path, summary: Summary) -> dict[str, Any]:
         "has_seeds": min(cell.seeds for cell in results) > 1,
         "aligned": aligned,
         "results": results,
-        "titles": TITLES,
         "baseline": baseline,
         "majority": aligned.classes[counts.index(max(counts))],
         "counts": dict(zip(aligned.classes, counts, strict=True)),
@@ -149,7 +148,9 @@ def _confusion_chart(cell: CellResults, classes: Sequence[str]) -> Chart:
 
 
 def _recall_chart(results: Sequence[CellResults], classes: Sequence[str]) -> Chart:
-    cells = {cell.name: cell.recalls for cell in results}
+    cells = {
+        cell.name: {name: cell.means[f"recall/{name}"] for name in classes} for cell in results
+    }
     words = [
         f"{name}: " + ", ".join(f"{k} {r.value:.1%}, {_interval(r)}" for k, r in recalls.items())
         for name, recalls in cells.items()

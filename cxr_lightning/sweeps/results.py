@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cxr_lightning.sweeps.aligned import METRICS, Aligned, cell_name
+from cxr_lightning.sweeps.aligned import Aligned, cell_name
 from cxr_lightning.sweeps.comparisons import cell_mean
 from cxr_lightning.sweeps.folder import job_state
 from cxr_lightning.sweeps.plan import Plan
@@ -20,14 +20,13 @@ from cxr_lightning.sweeps.statistics import Interval
 class CellResults:
     """A row of the grid; metrics by name (`accuracy`, `f1_macro`, `recall/k`).
 
-    means: over seeds. values: one a seed. recalls: the means of each class.
+    means: over seeds, with intervals. values: one a seed.
     """
 
     name: str
     seeds: int
     means: dict[str, Interval]
     values: dict[str, list[float]]
-    recalls: dict[str, Interval]
     confusion: NDArray[np.int64]  # (C, C), all seeds added up
     curves: list[pd.DataFrame]
     records: list[dict[str, Any]]
@@ -65,9 +64,8 @@ def cell_results(folder: Path, plan: Plan, aligned: Aligned) -> list[CellResults
             CellResults(
                 name=cell.name,
                 seeds=len(cell.seeds),
-                means={metric: cell_mean(aligned, cell, metric) for metric in METRICS},
-                values={m: aligned.samples[m][cell.name].values.tolist() for m in METRICS},
-                recalls={k: cell_mean(aligned, cell, f"recall/{k}") for k in aligned.classes},
+                means={metric: cell_mean(aligned, cell, metric) for metric in aligned.metrics},
+                values={m: aligned.samples[m][cell.name].values.tolist() for m in aligned.metrics},
                 confusion=confusion,
                 curves=[pd.read_csv(file) for file in curves if file.exists()],
                 records=[json.loads(file.read_text()) for file in records],

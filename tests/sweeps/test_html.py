@@ -55,9 +55,14 @@ def test_the_grid_has_mean_and_spread_of_each_cell(grid: Path) -> None:
     assert "a 2 85.0% ± 7.1% (" in text
     assert "b 2 45.0% ± 7.1% (" in text
     # PNEUMONIA has 4 images, of which each of a's seeds has 3; the film of TUBERCULOSIS is right
-    # in one seed of two.
+    # in one seed of two: .5, sd 1 / sqrt(2).
     row = text.split("a 2 85.0%")[1].split("b 2 45.0%")[0]
-    assert re.findall(r"(\d+\.\d%) \(", row)[-4:] == ["100.0%", "100.0%", "75.0%", "50.0%"]
+    assert re.findall(r"(\d+\.\d% ± \d+\.\d%) \(", row)[-4:] == [
+        "100.0% ± 0.0%",
+        "100.0% ± 0.0%",
+        "75.0% ± 0.0%",
+        "50.0% ± 70.7%",
+    ]
 
 
 def test_effect_and_comparison_are_of_paired_images(grid: Path) -> None:
