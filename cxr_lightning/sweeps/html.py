@@ -62,7 +62,7 @@ def _content(folder: Path, summary: Summary) -> dict[str, Any]:
     plan, jobs = summary.plan, summary.jobs.to_dict("records")
     content: dict[str, Any] = {
         "name": folder.name,
-        "command": " ".join([Path(plan.command[0]).stem, *plan.command[1:]]),
+        "command": " ".join(["cxr-train", *plan.command[1:]]),
         "written": time.strftime("%Y-%m-%d %H:%M"),
         "n_jobs": plan.n_jobs,
         "n_finished": sum(job["status"] == "finished" for job in jobs),
