@@ -21,8 +21,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cxr_lightning.errors import CxrError
-from cxr_lightning.sweeps.folder import record_error
+from cxr_lightning.sweeps.folder import ERROR, record_error
 from cxr_lightning.sweeps.naming import job_name, run_name
+from cxr_lightning.sweeps.plan import refuse
 
 OmegaConf.register_new_resolver("job_name", job_name, replace=True)
 OmegaConf.register_new_resolver("run_name", run_name, replace=True, use_cache=True)
@@ -54,6 +55,9 @@ def run_command(name: str, run: Callable[[DictConfig], Any]) -> None:
         try:
             return run(cfg)
         except Exception as error:
+            if received:  # what a stop broke is no failure
+                (folder / ERROR).unlink(missing_ok=True)
+                raise KeyboardInterrupt from error
             users = isinstance(error, CxrError | OmegaConfBaseException)
             if name == "train":
                 record_error(folder)
@@ -62,7 +66,11 @@ def run_command(name: str, run: Callable[[DictConfig], Any]) -> None:
                 sys.exit(1)
             if not is_sweep:
                 raise
-            _say(f"Job {folder.name} failed: {_sentence(error)}\n  (trace: {folder / 'error.txt'})")
+            if (folder / ERROR).exists():
+                _say(f"Job {folder.name} failed: {_sentence(error)}\n  (trace: {folder / ERROR})")
+            else:
+                _say(f"Job {folder.name} was refused: {_sentence(error)}")
+                refuse(folder.parent, folder.name, _sentence(error))
             return None
 
     _multirun_flag_first(sys.argv)

@@ -1,5 +1,6 @@
 """A search's trial ends early where its validation curve is hopeless."""
 
+import math
 from pathlib import Path
 
 import optuna
@@ -46,9 +47,12 @@ class Pruning(Checkpoint):
         trial = optuna.trial.Trial(study, known._trial_id)
         if trainer.current_epoch not in known.intermediate_values:  # else: a resumed run's
             trial.report(value.item(), trainer.current_epoch)
-        is_last = trainer.current_epoch + 1 == trainer.max_epochs
-        if is_last or not trial.should_prune():
+        is_last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        # Started over from before: Optuna would judge it by the epochs it had reached then.
+        is_behind = any(epoch > trainer.current_epoch for epoch in known.intermediate_values)
+        if is_last or is_behind or not trial.should_prune():
             return False
-        record = {"epoch": trainer.current_epoch, self.objective: value.item()}
+        reached = value.item() if math.isfinite(value.item()) else None
+        record = {"epoch": trainer.current_epoch, self.objective: reached}
         write_json(self.folder / "pruned.json", record)
         return True

@@ -1,5 +1,7 @@
 """A run that was cut off and continued is the same, bit for bit, as one that was not."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -15,10 +17,16 @@ class Resumable(Callback):
         """Stay stopped: a run cut off after early stopping, in its test, has nothing to train."""
         trainer.should_stop = any(c.stopped_epoch > 0 for c in trainer.early_stopping_callbacks)
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         """Let dropout and the like depend on seed, epoch and rank, not on the epochs before.
 
-        The order of images and their augmentation do so already, by the sampler.
+        The order of images and their augmentation do so already, by the sampler. At an epoch's
+        first batch, not before: a resumed run makes its loader, which draws a number, at another
+        moment.
         """
+        if batch_idx > 0:
+            return
         sequence = np.random.SeedSequence([self.seed, trainer.current_epoch, trainer.global_rank])
         torch.manual_seed(int(sequence.generate_state(1)[0]))

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from cxr_lightning.errors import DataError
 from cxr_lightning.metrics import compute_metrics, resample_patients
-from cxr_lightning.sweeps.folder import job_state
-from cxr_lightning.sweeps.plan import Job, Plan
+from cxr_lightning.sweeps.plan import Job, Plan, state_of
 from cxr_lightning.sweeps.statistics import Sample
 
 N_RESAMPLES = 2000
@@ -98,10 +97,14 @@ class Aligned:
 
 
 def cell_name(values: Mapping[str, str]) -> str:
-    """Values of the swept keys in words: of a group alone, of a key with its last part."""
+    """Values of the swept keys in words: of a group alone, of a key with its last part.
+
+    With its whole name where another key has the same last part.
+    """
+    last = [key.rpartition(".")[2] for key in values]
     words = [
-        f"{key.rpartition('.')[2]}={value}" if "." in key else value
-        for key, value in values.items()
+        f"{key if last.count(short) > 1 else short}={value}" if "." in key else value
+        for short, (key, value) in zip(last, values.items(), strict=True)
     ]
     return ", ".join(words) or "all runs"
 
@@ -149,8 +152,11 @@ def _runs(folder: Path, plan: Plan) -> dict[tuple[tuple[tuple[str, str], ...], s
     folds = {job.values.get("split.fold") for job in plan.jobs}
     found: dict[tuple[tuple[tuple[str, str], ...], str], list[pd.DataFrame]] = {}
     for job in plan.jobs:
-        if job_state(folder / job.name) == "finished":
-            frame = pd.read_csv(folder / job.name / "predictions.csv", dtype={"group": str})
+        if state_of(folder, plan, job) == "finished":
+            # All text: a class may be called 0 or NA, and a patient 007.
+            frame = pd.read_csv(
+                folder / job.name / "predictions.csv", dtype=str, keep_default_na=False
+            )
             found.setdefault((job.cell, _seed(job)), []).append(frame)
     return {
         key: pd.concat(frames).sort_values("path", ignore_index=True)

@@ -10,8 +10,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from cxr_lightning.errors import CxrError
-from cxr_lightning.sweeps.folder import job_state
-from cxr_lightning.sweeps.plan import Plan, plan_grid, read_plan, seconds_left, write_plan
+from cxr_lightning.sweeps.plan import (
+    Plan,
+    plan_grid,
+    read_plan,
+    seconds_left,
+    state_of,
+    write_plan,
+)
 
 
 class SweepProgress(Callback):
@@ -31,7 +37,7 @@ class SweepProgress(Callback):
             plan = write_plan(folder, plan)
         except CxrError as error:  # Hydra would make a warning of it and go on
             _exit(str(error))
-        states = [job_state(folder / job.name) for job in plan.jobs]
+        states = [state_of(folder, plan, job) for job in plan.jobs]
         counts = {state: states.count(state) for state in ("finished", "unfinished", "failed")}
         held = ", ".join(f"{n} {state}" for state, n in counts.items() if n)
         print(f"Sweep {folder}: {plan.n_jobs} jobs" + (f", of which {held}" if held else ""))
@@ -60,8 +66,8 @@ class SweepProgress(Callback):
 
         folder = Path(config.hydra.sweep.dir)
         write_report(folder)
-        jobs = read_plan(folder).jobs
-        failed = [job.name for job in jobs if job_state(folder / job.name) == "failed"]
+        plan = read_plan(folder)
+        failed = [job.name for job in plan.jobs if state_of(folder, plan, job) == "failed"]
         if failed:
             _exit(f"{len(failed)} jobs failed: {', '.join(failed)}")
 

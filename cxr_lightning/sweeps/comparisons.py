@@ -63,7 +63,7 @@ def cell_mean(aligned: Aligned, cell: Cell, metric: str) -> Interval:
     """
     mean = contrast(aligned.samples[metric], {cell.name: 1.0}, aligned.n_patients)
     limits = [limit for limit in (mean.low, mean.high) if limit is not None]
-    if metric != "f1_macro":
+    if metric != "f1_macro" and not np.isnan(mean.value):
         concerned = aligned.concerned(metric)
         patients, right = aligned.patient_numbers[concerned], aligned.correct(cell)[:, concerned]
         if any(has_few_patients(patients, of_seed) for of_seed in right):

@@ -23,7 +23,7 @@ JobState = Literal["finished", "pruned", "failed", "unfinished", "waiting"]
 
 CONFIG, ERROR = "config.yaml", "error.txt"
 # Keys under which the same run can be continued elsewhere: they change no number.
-NO_MATTER = ("folder", "ckpt_path", "data.cache_dir", "data.num_workers", "search")
+NO_MATTER = ("folder", "data.cache_dir", "data.num_workers", "search")
 
 
 def job_state(folder: Path) -> JobState:
@@ -44,9 +44,11 @@ def job_state(folder: Path) -> JobState:
 def failure(folder: Path) -> str:
     """Why a failed run failed, in one line: the end of the trace in `error.txt`."""
     lines = (folder / ERROR).read_text().strip().splitlines()
-    # The last line that is not indented and names an exception begins the message.
-    starts = [i for i, line in enumerate(lines) if re.match(r"[\w.]+(: |$)", line)]
-    message = " ".join(line.strip() for line in lines[starts[-1] if starts else -1 :])
+    traces = [i for i, line in enumerate(lines) if line.startswith("Traceback")]
+    end = lines[traces[-1] + 1 :] if traces else lines
+    # The frames are indented; the exception is not, and its message goes on to the end.
+    frames = next((i for i, line in enumerate(end) if not line.startswith(" ")), 0)
+    message = " ".join(line.strip() for line in end[frames:])
     return re.sub(r"^cxr_lightning\.errors\.\w+: ", "", message)
 
 
@@ -89,8 +91,9 @@ def claimed(folder: Path, config: dict[str, Any], cfg: DictConfig) -> Iterator[N
     try:
         with FileLock(folder / ".lock", timeout=0):
             _refuse_another_run(folder, config)
-            (folder / ERROR).unlink(missing_ok=True)
-            _record(folder, config, cfg)
+            if job_state(folder) not in ("finished", "pruned"):
+                (folder / ERROR).unlink(missing_ok=True)
+                _record(folder, config, cfg)
             try:
                 yield
             except Exception:

@@ -45,7 +45,7 @@ def write_html(folder: Path, summary: Summary) -> Path:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "percent": lambda share: "" if share is None else f"{share:.1%}",
+        "percent": _percent,
         "interval": _interval,
         "points": lambda difference: f"{100 * difference:+.1f}",
         "p": lambda p: f"{p:.3f}" if p >= 0.001 else "< 0.001",
@@ -75,8 +75,11 @@ def _content(folder: Path, summary: Summary) -> dict[str, Any]:
 
         study = study_results(folder, plan)
         content["study"] = study
-        figures = study.figures if study else {}
-        content["study_charts"] = [_chart(title, figure, "") for title, figure in figures.items()]
+        content["study_charts"] = (
+            [_chart(title, figure, study.words[title]) for title, figure in study.figures.items()]
+            if study
+            else []
+        )
         # Chosen by validation images, so that their numbers on the test images are honest.
         best = [job.name for job in plan.jobs if study and job.name in study.best]
         plan = replace(plan, jobs=[Job(name, {"trial": name}) for name in best])
@@ -152,7 +155,8 @@ def _recall_chart(results: Sequence[CellResults], classes: Sequence[str]) -> Cha
         cell.name: {name: cell.means[f"recall/{name}"] for name in classes} for cell in results
     }
     words = [
-        f"{name}: " + ", ".join(f"{k} {r.value:.1%}, {_interval(r)}" for k, r in recalls.items())
+        f"{name}: "
+        + ", ".join(f"{k} {_percent(r.value)}, {_interval(r)}" for k, r in recalls.items())
         for name, recalls in cells.items()
     ]
     return _chart("Recall by class", charts.recalls(cells, classes), "; ".join(words))
@@ -188,6 +192,10 @@ def _cost_chart(results: Sequence[CellResults]) -> Chart:
 def _chart(title: str, figure: Figure, words: str) -> Chart:
     encoded = base64.b64encode(charts.svg(figure).encode()).decode()
     return Chart(title, f"data:image/svg+xml;base64,{encoded}", f"{title}. {words}".strip())
+
+
+def _percent(share: float) -> str:
+    return "undefined" if np.isnan(share) else f"{share:.1%}"
 
 
 def _interval(estimate: Interval) -> str:

@@ -3,11 +3,16 @@
 import hashlib
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from itertools import pairwise
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+
+# Hydra's options that are followed by a value, unless it is joined to them by =.
+CONFIG_OPTIONS = ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp")
+VALUE_OPTIONS = (*CONFIG_OPTIONS, "--package", "-p", "--info", "-i", "--experimental-rerun")
 
 
 def run_name() -> str:
@@ -27,13 +32,16 @@ def job_name(task_overrides: Sequence[str]) -> str:
 
     No `=` in it, so that Hydra reads it back as part of `ckpt_path=…`.
     """
-    swept = swept_values(task_overrides)
-    return "_".join(readable(f"{key}={value}") for key, value in swept.items()) or "run"
+    return folder_name(values_of(task_overrides, swept_keys()))
 
 
-def swept_values(task_overrides: Sequence[str]) -> dict[str, str]:
+def folder_name(values: Mapping[str, str]) -> str:
+    """A job's name from its values of the swept keys."""
+    return "_".join(readable(f"{key}={value}") for key, value in values.items()) or "run"
+
+
+def values_of(task_overrides: Sequence[str], swept: Collection[str]) -> dict[str, str]:
     """A job's own values of the swept keys, in the order of its overrides."""
-    swept = set(swept_keys())
     pairs = (override.lstrip("+").partition("=") for override in task_overrides)
     return {key: value for key, _, value in pairs if key in swept}
 
@@ -49,7 +57,11 @@ def swept_keys() -> list[str]:
 
 def words_about_runs(command: Sequence[str]) -> list[str]:
     """What a command line says about the runs, without how and where they are run."""
-    return [w for w in command[1:] if not w.startswith(("-", "hydra.", "hydra/", "name="))]
+    return [
+        word
+        for before, word in pairwise(command)
+        if not word.startswith(("-", "hydra.", "hydra/", "name=")) and before not in VALUE_OPTIONS
+    ]
 
 
 def readable(override: str) -> str:

@@ -3,16 +3,17 @@
 import json
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from cxr_lightning.errors import ConfigError, DataError
-from cxr_lightning.sweeps.folder import job_state
-from cxr_lightning.sweeps.naming import job_name, words_about_runs
+from cxr_lightning.sweeps.folder import JobState, job_state
+from cxr_lightning.sweeps.naming import folder_name, values_of, words_about_runs
 
 FILE = "sweep.json"
 REPLICATES = ("seed", "split.seed", "split.fold")  # they repeat a cell; every other key makes one
@@ -35,16 +36,17 @@ class Job:
 class Plan:
     """A sweep: its command, what all jobs share, what is swept, and the jobs in their order.
 
-    A search (`hparams_search`) has no jobs before it draws them, only their number.
+    A search (`hparams_search`) has no jobs before it draws them, only their number. refused: jobs
+    whose folder holds something else, and why; what is there counts for nothing.
     """
 
     is_search: bool
-
     command: list[str]
     fixed: list[str]
     swept: list[str]
     n_jobs: int
     jobs: list[Job]
+    refused: dict[str, str] = field(default_factory=dict)
 
 
 def plan_grid(command: Sequence[str], params: Mapping[str, str]) -> Plan:
@@ -57,8 +59,9 @@ def plan_grid(command: Sequence[str], params: Mapping[str, str]) -> Plan:
     swept = [o.key_or_group for o in overrides if o.is_sweep_override()]
     fixed = sorted(str(o.input_line) for o in overrides if not o.is_sweep_override())
     of_jobs = BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]
-    jobs = [Job(job_name(words), _values(words, swept)) for words in of_jobs]
-    return Plan(False, list(command), fixed, swept, len(jobs), jobs)
+    values = [values_of(words, swept) for words in of_jobs]
+    jobs = {folder_name(of_job): Job(folder_name(of_job), of_job) for of_job in values}
+    return Plan(False, list(command), fixed, swept, len(values), list(jobs.values()))
 
 
 def write_plan(folder: Path, plan: Plan) -> Plan:
@@ -70,6 +73,8 @@ def write_plan(folder: Path, plan: Plan) -> Plan:
     if (folder / FILE).exists():
         earlier = read_plan(folder)
         differing = set(earlier.fixed) ^ set(plan.fixed) | set(earlier.swept) ^ set(plan.swept)
+        if not differing and earlier.swept != plan.swept:  # folders are named in this order
+            differing = {f"the order of {', '.join(plan.swept)}"}
         if differing:
             raise ConfigError(
                 f"{folder} holds another sweep; it differs in {', '.join(sorted(differing))}. "
@@ -82,10 +87,20 @@ def write_plan(folder: Path, plan: Plan) -> Plan:
         n_jobs = max(plan.n_jobs, len(jobs))
         plan = replace(plan, n_jobs=n_jobs, jobs=jobs)
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f"{FILE}.new"
-    temporary.write_text(json.dumps(asdict(plan), indent=1) + "\n")
-    temporary.replace(folder / FILE)
+    _write(folder, asdict(plan))
     return plan
+
+
+def refuse(folder: Path, job: str, reason: str) -> None:
+    """Note in `sweep.json` that a job could not be run where its folder is."""
+    content = json.loads((folder / FILE).read_text())
+    content["refused"] = content.get("refused", {}) | {job: reason}
+    _write(folder, content)
+
+
+def state_of(folder: Path, plan: Plan, job: Job) -> JobState:
+    """How far a job of the sweep in `folder` is."""
+    return "failed" if job.name in plan.refused else job_state(folder / job.name)
 
 
 def read_plan(folder: Path) -> Plan:
@@ -105,8 +120,10 @@ def read_plan(folder: Path) -> Plan:
     for listed in sorted(folder.glob("*/.hydra/overrides.yaml")):
         name = listed.parent.parent.name
         if name not in known:
-            words = [str(word) for word in OmegaConf.load(listed)]
-            jobs.append(Job(name, _values(words, content["swept"])))
+            # Not resolved: what they refer to is a key of the run.
+            words = OmegaConf.to_container(OmegaConf.load(listed), resolve=False)
+            assert isinstance(words, list)
+            jobs.append(Job(name, values_of([str(word) for word in words], content["swept"])))
     return Plan(**content, jobs=jobs)
 
 
@@ -131,7 +148,7 @@ def seconds_left(folder: Path) -> float | None:
         return None
     total = 0.0
     for job in plan.jobs:
-        if job_state(folder / job.name) in ("unfinished", "waiting"):
+        if state_of(folder, plan, job) in ("unfinished", "waiting"):
             alike = max(_in_common(job, other) for other in done)
             times = [seconds[o.name] for o in done if _in_common(job, o) == alike]
             total += statistics.fmean(t for t in times if t is not None)
@@ -148,6 +165,7 @@ def _in_common(one: Job, other: Job) -> int:
     return len(set(one.cell) & set(other.cell))
 
 
-def _values(words: Sequence[str], swept: Sequence[str]) -> dict[str, str]:
-    pairs = (word.lstrip("+").partition("=") for word in words)
-    return {key: value for key, _, value in pairs if key in swept}
+def _write(folder: Path, content: dict[str, Any]) -> None:
+    temporary = folder / f"{FILE}.new"
+    temporary.write_text(json.dumps(content, indent=1) + "\n")
+    temporary.replace(folder / FILE)

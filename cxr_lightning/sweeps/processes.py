@@ -20,6 +20,8 @@ from omegaconf import DictConfig
 
 from cxr_lightning.errors import ConfigError
 from cxr_lightning.sweeps.folder import ERROR, job_state
+from cxr_lightning.sweeps.naming import CONFIG_OPTIONS
+from cxr_lightning.sweeps.plan import refuse
 
 LAST_LINES = 15
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -128,9 +130,9 @@ def available_cores() -> list[int]:
 
 def config_options(argv: Sequence[str]) -> list[str]:
     """Hydra's options that say where the configuration is, as they were given."""
-    names, kept = ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp"), []
+    kept: list[str] = []
     for i, word in enumerate(argv):
-        if word.partition("=")[0] in names:
+        if word.partition("=")[0] in CONFIG_OPTIONS:
             kept += [word] if "=" in word else list(argv[i : i + 2])
     return kept
 
@@ -163,17 +165,20 @@ def _start(job: Process, slot: Slot) -> "subprocess.Popen[bytes]":
 
 
 def _finish(job: Process, process: "subprocess.Popen[bytes]") -> None:
-    """Show why a job failed; one that was killed could not write so itself."""
+    """Show why a job failed, and record it where the job itself could not."""
     _kill_group(process)  # what it may have left behind
     if process.returncode == 0:
         return
-    if job_state(job.folder) != "failed":
+    said = (job.folder / "output.log").read_text(errors="replace").splitlines()
+    state = job_state(job.folder)
+    if state != "failed" and process.returncode == 1:
+        refuse(job.folder.parent, job.folder.name, said[-1] if said else "no reason given")
+    elif state in ("unfinished", "waiting"):
         how = f"signal {-process.returncode}" if process.returncode < 0 else "no trace"
         (job.folder / ERROR).write_text(
             f"ProcessError: ended with status {process.returncode} ({how}); see output.log\n"
         )
-    lines = (job.folder / "output.log").read_text(errors="replace").splitlines()[-LAST_LINES:]
-    print(f"Job {job.folder.name} failed:", *lines, sep="\n  ", flush=True)
+    print(f"Job {job.folder.name} failed:", *said[-LAST_LINES:], sep="\n  ", flush=True)
     print(f"  (in {job.folder}: {ERROR}, output.log)", flush=True)
 
 

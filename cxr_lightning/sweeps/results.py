@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from cxr_lightning.sweeps.aligned import Aligned, cell_name
 from cxr_lightning.sweeps.comparisons import cell_mean
-from cxr_lightning.sweeps.folder import job_state
-from cxr_lightning.sweeps.plan import Plan
+from cxr_lightning.sweeps.plan import Plan, state_of
 from cxr_lightning.sweeps.statistics import Interval
 
 
@@ -78,6 +77,6 @@ def finished_runs(folder: Path, plan: Plan) -> dict[str, list[Path]]:
     """The folders of the finished runs of each cell, by its name."""
     runs: dict[str, list[Path]] = {}
     for job in plan.jobs:
-        if job_state(folder / job.name) == "finished":
+        if state_of(folder, plan, job) == "finished":
             runs.setdefault(cell_name(dict(job.cell)), []).append(folder / job.name)
     return runs

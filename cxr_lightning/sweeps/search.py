@@ -6,18 +6,15 @@ WAITING with its parameters, is the next to run, and its job continues from its 
 a study has `n_trials` trials however often it was interrupted.
 """
 
-import contextlib
 import math
-import os
 import random
-import socket
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from hydra.core.override_parser.types import Override
 
 from cxr_lightning.errors import ConfigError
@@ -33,6 +30,7 @@ except ImportError as error:
     ) from error
 
 from cxr_lightning.sweeps.space import Point, distribution, size, unseen, words
+from cxr_lightning.sweeps.workers import is_gone, worker
 
 MOST_INTERRUPTIONS = 3  # a trial that takes its worker down each time is not tried for ever
 DRAWS = 20
@@ -74,7 +72,9 @@ class Search:
         _check_objectives(objectives, has_validation)
         self.folder, self.n_trials, self.objectives = folder, n_trials, objectives
         self.seed, self.sampler = seed, sampler
-        self.space = {o.key_or_group: distribution(o) for o in overrides if o.is_sweep_override()}
+        swept = {str(o.input_line): o for o in overrides if o.is_sweep_override()}
+        self.space = {o.key_or_group: distribution(o) for o in swept.values()}
+        self.added = {o.key_or_group: "+" * _pluses(line) for line, o in swept.items()}
         self.fixed = [str(o.input_line) for o in overrides if not o.is_sweep_override()]
         if not self.space:
             raise ConfigError("Nothing to search: hydra.sweeper.params is empty.")
@@ -86,17 +86,19 @@ class Search:
         }
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         folder.mkdir(parents=True, exist_ok=True)
-        self.storage = open_storage(storage)
-        self.study = optuna.create_study(
-            storage=self.storage,
-            study_name=study_name,
-            directions=directions(objectives),
-            load_if_exists=True,
-        )
+        with FileLock(folder / "study.lock"):  # a new database is made by one worker
+            self.storage = open_storage(storage)
+            self.study = optuna.create_study(
+                storage=self.storage,
+                study_name=study_name,
+                directions=directions(objectives),
+                load_if_exists=True,
+            )
+            self._refuse_another_search()
 
     def run(self, launch: Launch, batch_size: int = 1) -> None:
         """Run trials until there are `n_trials`, `batch_size` at once; print the best."""
-        with _worker(self.folder) as name:
+        with worker(self.folder) as name:
             own: list[optuna.trial.Trial] = []
             try:
                 while own := self._next(name, batch_size):
@@ -155,7 +157,7 @@ class Search:
         folder = f"trial-{trial.number:03d}"
         return [
             *self.fixed,
-            *words(trial.params),
+            *words(trial.params, self.added),
             f"search={quoted(search)}",
             f"hydra.sweep.subdir={folder}",
         ]
@@ -175,8 +177,38 @@ class Search:
     def _put_back_killed(self, worker: str) -> None:
         for trial in self._trials(TrialState.RUNNING):
             owner = trial.user_attrs.get("worker")
-            if owner != worker and (owner is None or _is_gone(self.folder, owner)):
+            if owner != worker and (owner is None or is_gone(self.folder, owner)):
                 self._put_back(trial._trial_id)
+
+    def _refuse_another_search(self) -> None:
+        """Only n_trials, sampler and pruner may differ from what the study was started with.
+
+        Raises:
+            ConfigError: the study's space, objectives or fixed overrides are others.
+        """
+        asked = {
+            "objectives": [f"{name}: {goal}" for name, goal in self.objectives.items()],
+            "params": sorted(f"{name}: {one}" for name, one in self.space.items()),
+            "overrides": sorted(self.fixed),
+        }
+        started = self.study.user_attrs.get("started_with")
+        if started is None:
+            self.study.set_user_attr("started_with", asked)
+            return
+
+        def listed(values: list[str]) -> str:
+            return ", ".join(values) or "(none)"
+
+        differing = [
+            f"{what} {listed(started[what])} (now {listed(asked[what])})"
+            for what in asked
+            if asked[what] != started[what]
+        ]
+        if differing:
+            raise ConfigError(
+                f"{self.folder} holds a search with other {'; '.join(differing)}. Choose another "
+                "name=…, or give the same values to continue that search."
+            )
 
     def _put_back(self, trial_id: int) -> None:
         trial = self.storage.get_trial(trial_id)
@@ -260,24 +292,5 @@ def _check_objectives(objectives: dict[str, str], has_validation: bool) -> None:
             raise ConfigError(f"split.val_fraction=0 leaves no images to measure {name} on.")
 
 
-@contextlib.contextmanager
-def _worker(folder: Path) -> Iterator[str]:
-    """Hold this process's lock; yields its name."""
-    name = f"{socket.gethostname()}-{os.getpid()}"
-    file = folder / "workers" / f"{name}.lock"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(file):
-        yield name
-    file.unlink(missing_ok=True)
-
-
-def _is_gone(folder: Path, worker: str) -> bool:
-    """Whether a worker is known to be dead; one on another machine may be alive."""
-    file = folder / "workers" / f"{worker}.lock"
-    if not file.exists():
-        return worker.startswith(f"{socket.gethostname()}-")
-    try:
-        with FileLock(file, timeout=0):
-            return True
-    except Timeout:
-        return False
+def _pluses(line: str) -> int:
+    return len(line) - len(line.lstrip("+"))

@@ -29,15 +29,18 @@ def distribution(override: Override) -> BaseDistribution:
     `range` of whole numbers is whole numbers; all else is a choice among what Hydra would sweep.
 
     Raises:
-        ConfigError: a syntax that has no finite or continuous set of values.
+        ConfigError: a syntax that has no finite or continuous set of values, or an empty one.
     """
     value = override.value()
     if isinstance(value, IntervalSweep):
         low, high, log = value.start, value.end, "log" in value.tags
         assert low is not None and high is not None
-        if isinstance(low, int) and isinstance(high, int):  # Hydra makes plain intervals floats
-            return IntDistribution(low, high, log=log)
-        return FloatDistribution(low, high, log=log)
+        try:
+            if isinstance(low, int) and isinstance(high, int):  # Hydra makes plain ones floats
+                return IntDistribution(low, high, log=log)
+            return FloatDistribution(low, high, log=log)
+        except ValueError as error:
+            raise ConfigError(f"`{override.input_line}` has no values: {error}") from None
     if isinstance(value, RangeSweep):
         numbers = list(value.range())
         if len(numbers) > 1 and all(isinstance(number, int) for number in numbers):
@@ -64,10 +67,12 @@ def unseen(space: Mapping[str, BaseDistribution], seen: Sequence[Point]) -> list
     return [dict(zip(names, point, strict=True)) for point in points if point not in known]
 
 
-def words(point: Point) -> list[str]:
-    """A point as Hydra's overrides."""
+def words(point: Point, added: Mapping[str, str] | None = None) -> list[str]:
+    """A point as Hydra's overrides; added: + or ++ before the names of keys that need it."""
+    signs = added or {}
     return [
-        f"{name}={value!r}" if isinstance(value, float) else f"{name}={value}"
+        signs.get(name, "")
+        + (f"{name}={value!r}" if isinstance(value, float) else f"{name}={value}")
         for name, value in point.items()
     ]
 

@@ -106,6 +106,8 @@ def contrast(
     value = float(sum(w * samples[name].values.mean() for name, w in used.items()))
     drawn = sum(w * samples[name].resampled.mean(axis=0) for name, w in used.items())
     drawn = np.asarray(drawn)[~np.isnan(drawn)]
+    if np.isnan(value):  # the recall of a class without images
+        return Contrast(value, None, None, 1.0, "undefined")
     seeds = {name: len(samples[name].values) for name in used}
     if min(seeds.values()) < 2:
         low, high = np.quantile(drawn, [0.025, 0.975]).tolist()

@@ -10,8 +10,9 @@ import yaml
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
-from optuna.visualization import matplotlib as pictures
+from optuna.visualization import matplotlib as optuna_charts
 
 from cxr_lightning.sweeps.plan import Plan
 from cxr_lightning.sweeps.search import best_in_words, open_storage
@@ -19,13 +20,17 @@ from cxr_lightning.sweeps.search import best_in_words, open_storage
 
 @dataclass(frozen=True)
 class StudyResults:
-    """A study's trials, the names of its objectives, its best folders and its pictures by title."""
+    """A study's trials, the names of its objectives, its best folders and its pictures.
+
+    figures: by title. words: what each shows, for those who do not see it.
+    """
 
     objectives: list[str]
     sentences: list[str]
     trials: list[FrozenTrial]
     best: list[str]
     figures: dict[str, Figure]
+    words: dict[str, str]
 
 
 def study_results(folder: Path, plan: Plan) -> StudyResults | None:
@@ -36,46 +41,73 @@ def study_results(folder: Path, plan: Plan) -> StudyResults | None:
     )
     if search is None:
         return None
-    study = optuna.load_study(study_name=search["study"], storage=open_storage(search["storage"]))
+    # The sweep's own database may have been moved with it.
+    own = folder / "study.db"
+    storage = f"sqlite:///{own.absolute()}" if own.exists() else search["storage"]
+    study = optuna.load_study(study_name=search["study"], storage=open_storage(storage))
     objectives = search["objectives"]
     complete = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+    pictures = _pictures(study, list(objectives)) if len(complete) > 1 else {}
     return StudyResults(
         objectives=list(objectives),
         sentences=best_in_words(study, objectives).splitlines(),
         trials=study.get_trials(deepcopy=False),
         best=[f"trial-{trial.number:03d}" for trial in study.best_trials] if complete else [],
-        figures=_figures(study, list(objectives)) if len(complete) > 1 else {},
+        figures={title: figure for title, (figure, _) in pictures.items()},
+        words={title: words for title, (_, words) in pictures.items()},
     )
 
 
-def _figures(study: optuna.Study, objectives: list[str]) -> dict[str, Figure]:
-    figures = {}
-    for i, name in enumerate(objectives):
-
-        def value(trial: FrozenTrial, i: int = i) -> float:
-            return float(trial.values[i])
-
-        about: dict[str, Any] = {"target_name": name}
+def _pictures(study: optuna.Study, objectives: list[str]) -> dict[str, tuple[Figure, str]]:
+    """Title to picture and words."""
+    drawn: dict[str, tuple[Figure, str]] = {}
+    # Optuna sets the style of all later charts; its functions are "experimental"; labels collide.
+    with plt.rc_context(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for i, name in enumerate(objectives):
+            drawn |= _of_objective(study, name, i)
         if len(objectives) > 1:
-            about["target"] = value
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # these functions are "experimental"; labels may collide
-            figures[f"History of {name}"] = _figure(
-                pictures.plot_optimization_history(study, **about)
-            )
-            figures[f"What {name} depends on"] = _figure(
-                pictures.plot_param_importances(study, **about)
-            )
-            figures[f"Trials by parameters, dark is good: {name}"] = _figure(
-                pictures.plot_parallel_coordinate(study, **about)
-            )
-    if len(objectives) > 1:
-        figures["Pareto front"] = _figure(
-            pictures.plot_pareto_front(study, target_names=objectives)
-        )
-    return figures
+            front = _figure(optuna_charts.plot_pareto_front(study, target_names=objectives))
+            words = f"{len(study.best_trials)} trials are better than every other in one objective"
+            drawn["Pareto front"] = (front, words)
+    return drawn
+
+
+def _of_objective(study: optuna.Study, name: str, i: int) -> dict[str, tuple[Figure, str]]:
+    goes_up = study.directions[i] == StudyDirection.MAXIMIZE
+    is_one = len(study.directions) == 1
+
+    def value(trial: FrozenTrial) -> float:
+        return float(trial.values[i])
+
+    def low_is_good(trial: FrozenTrial) -> float:  # what importance is of, with a target
+        return -value(trial) if goes_up else value(trial)
+
+    about: dict[str, Any] = {"target_name": name} | ({} if is_one else {"target": value})
+    towards_best = None if is_one else low_is_good
+    complete = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+    values = [value(trial) for trial in complete]
+    importances = optuna.importance.get_param_importances(study, target=towards_best)
+    shares = ", ".join(f"{parameter} {share:.2f}" for parameter, share in importances.items())
+    # With a target, Optuna draws low values dark; without one, good values.
+    dark_is_good = is_one or not goes_up
+    shade = "dark is good" if dark_is_good else "light is good"
+    return {
+        f"History of {name}": (
+            _figure(optuna_charts.plot_optimization_history(study, **about)),
+            f"{len(values)} complete trials, from {min(values):.4f} to {max(values):.4f}",
+        ),
+        f"What {name} depends on": (
+            _figure(
+                optuna_charts.plot_param_importances(study, target=towards_best, target_name=name)
+            ),
+            f"Importance of each parameter: {shares}",
+        ),
+        f"Trials by parameters, {shade}: {name}": (
+            _figure(optuna_charts.plot_parallel_coordinate(study, **about)),
+            "Each line is a trial; its values are in the table of all trials",
+        ),
+    }
 
 
 def _figure(axes: Axes) -> Figure:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cxr_lightning.sweeps.folder import failure, job_state
-from cxr_lightning.sweeps.plan import REPLICATES, Job, Plan, read_plan
+from cxr_lightning.sweeps.folder import failure
+from cxr_lightning.sweeps.plan import REPLICATES, Job, Plan, read_plan, state_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,8 +65,8 @@ def summarise(folder: Path) -> Summary:
     import pandas as pd
 
     plan = read_plan(folder)
-    jobs = pd.DataFrame([_row(folder / job.name, job) for job in plan.jobs])
-    costs = pd.DataFrame([_cost(folder / job.name, job) for job in plan.jobs])
+    jobs = pd.DataFrame([_row(folder, plan, job) for job in plan.jobs])
+    costs = pd.DataFrame([_cost(folder, plan, job) for job in plan.jobs])
     names = [
         c for c in map(str, jobs) if c.startswith("test/") and not c.endswith(("/low", "/high"))
     ]
@@ -152,15 +152,15 @@ def print_summary(summary: Summary) -> None:
     Console().print(table)
 
 
-def _row(folder: Path, job: Job) -> dict[str, Any]:
-    state = job_state(folder)
+def _row(folder: Path, plan: Plan, job: Job) -> dict[str, Any]:
+    state, run = state_of(folder, plan, job), folder / job.name
     row: dict[str, Any] = {"job": job.name, **job.values, "status": state, "error": None}
     if state == "failed":
-        row["error"] = failure(folder)
+        row["error"] = plan.refused.get(job.name) or failure(run)
     if state != "finished":
         return row
-    results = json.loads((folder / "metrics.json").read_text())
-    record = json.loads((folder / "run.json").read_text())
+    results = json.loads((run / "metrics.json").read_text())
+    record = json.loads((run / "run.json").read_text())
     row |= {"n": results["n"], "patients": results["patients"], "epochs": record["epochs"]}
     for name, estimate in results["metrics"].items():
         row[name] = estimate["value"]
@@ -168,10 +168,10 @@ def _row(folder: Path, job: Job) -> dict[str, Any]:
     return row
 
 
-def _cost(folder: Path, job: Job) -> dict[str, Any]:
+def _cost(folder: Path, plan: Plan, job: Job) -> dict[str, Any]:
     row: dict[str, Any] = {"job": job.name, **job.values}
-    if job_state(folder) == "finished":
-        record = json.loads((folder / "run.json").read_text())
+    if state_of(folder, plan, job) == "finished":
+        record = json.loads((folder / job.name / "run.json").read_text())
         row |= {k: record[k] for k in ("device", "processes", "parameters", "train_epoch_s")}
         row |= {f"{name}_s": seconds for name, seconds in record["seconds"].items()}
     return row
@@ -195,7 +195,8 @@ def _short(value: object) -> object:
     """A number that a search has drawn, in three digits; all else as it was typed."""
     text = str(value)
     digits = sum(character.isdigit() for character in text)
-    return f"{float(text):.3g}" if digits > 6 and re.fullmatch(r"[-+.\de]+", text) else value
+    is_drawn = digits > 6 and re.fullmatch(r"[-+]?\d+\.\d+(e[-+]?\d+)?", text)
+    return f"{float(text):.3g}" if is_drawn else value
 
 
 def _markdown(summary: Summary) -> str:
