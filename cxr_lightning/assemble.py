@@ -10,6 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import LearningRateMonitor
+from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
 from cxr_lightning.config import DataConfig, TrainConfig, TrainerConfig
 from cxr_lightning.data.datamodule import XrayDataModule
@@ -40,11 +41,19 @@ def check_run(config: TrainConfig) -> None:
     if config.ckpt_path is not None and not config.ckpt_path.is_file():
         raise CheckpointError(f"ckpt_path={config.ckpt_path}: no such file.")
     multirun = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
-    if multirun and config.trainer.strategy == "ddp":
+    if multirun and _starts_command_again(config.trainer):
         raise ConfigError(
-            "strategy=ddp under -m would start the whole sweep again in every further process. "
-            "Add hydra/launcher=processes, which gives each job processes of its own."
+            f"strategy={config.trainer.strategy} under -m would start the whole sweep again in "
+            "every further process. Add hydra/launcher=processes, which gives each job processes "
+            "of its own."
         )
+
+
+def _starts_command_again(config: TrainerConfig) -> bool:
+    """Whether Lightning, asked or by its own choice, starts this command once a further device."""
+    keys = {"accelerator", "devices", "num_nodes", "strategy"}
+    trainer = Trainer(**config.model_dump(include=keys), logger=False, enable_checkpointing=False)
+    return isinstance(trainer.strategy.launcher, _SubprocessScriptLauncher)
 
 
 def build_datamodule(config: TrainConfig) -> XrayDataModule:

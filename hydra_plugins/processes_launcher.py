@@ -12,6 +12,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from cxr_lightning.sweeps.naming import quoted
+
 if TYPE_CHECKING:
     from cxr_lightning.sweeps.processes import Process
 
@@ -84,14 +86,14 @@ class ProcessesLauncher(Launcher):
             config.hydra.runtime.output_dir = str(folder)
         given = {override.partition("=")[0].lstrip("+") for override in overrides}
         if "name" in config and "name" not in given:
-            overrides = [*overrides, f"name={_quoted(config.name)}"]
+            overrides = [*overrides, f"name={quoted(config.name)}"]
         return Process(
             config=config,
             command=config.hydra.job.name,
             overrides=overrides,
             hydra_overrides=[
                 *_forwarded(OmegaConf.to_container(self.config.hydra.overrides.hydra)),
-                f"hydra.run.dir={_quoted(str(folder))}",
+                f"hydra.run.dir={quoted(str(folder))}",
             ],
             folder=folder,
             devices=_devices(config),
@@ -114,8 +116,3 @@ def _devices(config: DictConfig) -> int:
     """How many devices a job asks for; `auto` is one, or its neighbours' would be taken too."""
     devices = OmegaConf.select(config, "trainer.devices")
     return devices if isinstance(devices, int) and devices > 0 else 1
-
-
-def _quoted(text: str) -> str:
-    """Text as Hydra's grammar reads it back, whatever is in it."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -11,8 +11,8 @@ from omegaconf import DictConfig
 
 from cxr_lightning.errors import CxrError
 from cxr_lightning.sweeps.plan import (
-    Plan,
     plan_grid,
+    plan_search,
     read_plan,
     seconds_left,
     state_of,
@@ -30,7 +30,7 @@ class SweepProgress(Callback):
         is_search = "n_trials" in sweeper
         try:
             plan = (
-                Plan(True, sys.argv, [], list(params), sweeper.n_trials, [])
+                plan_search(sys.argv, params, sweeper.n_trials)
                 if is_search
                 else plan_grid(sys.argv, params)
             )

@@ -67,3 +67,14 @@ def words_about_runs(command: Sequence[str]) -> list[str]:
 def readable(override: str) -> str:
     """An override as it stands in a job's name: `optim.lr=0.001` is `optim.lr-0.001`."""
     return re.sub(r"[^\w.+-]+", "-", override.replace("=", "-")).strip("-")
+
+
+def quoted(text: str) -> str:
+    """Text as Hydra's grammar reads it back, whatever is in it."""
+    # A backslash is one but before a quote, where it takes two.
+    return "'" + re.sub(r"(\\*)('|$)", _escaped, text) + "'"
+
+
+def _escaped(match: re.Match[str]) -> str:
+    backslashes, quote = match.groups()
+    return 2 * backslashes + (r"\'" if quote else "")

@@ -64,6 +64,15 @@ def plan_grid(command: Sequence[str], params: Mapping[str, str]) -> Plan:
     return Plan(False, list(command), fixed, swept, len(values), list(jobs.values()))
 
 
+def plan_search(command: Sequence[str], params: Mapping[str, str], n_trials: int) -> Plan:
+    """A search's plan: what is swept, once the command line has beaten `params`."""
+    words = [f"{key}={value}" for key, value in params.items()] + words_about_runs(command)
+    overrides = OverridesParser.create().parse_overrides(words)
+    of_key = {o.key_or_group: o for o in overrides}
+    swept = [key for key, override in of_key.items() if override.is_sweep_override()]
+    return Plan(True, list(command), [], swept, n_trials, [])
+
+
 def write_plan(folder: Path, plan: Plan) -> Plan:
     """Write `sweep.json`; a sweep of other values under the same name keeps the jobs it started.
 

@@ -19,7 +19,8 @@ from hydra.core.override_parser.types import Override
 
 from cxr_lightning.errors import ConfigError
 from cxr_lightning.instantiate import build
-from cxr_lightning.sweeps.folder import job_state
+from cxr_lightning.sweeps import naming
+from cxr_lightning.sweeps.folder import NO_MATTER, job_state
 
 try:
     import optuna
@@ -67,9 +68,15 @@ class Search:
             has_validation: whether the runs have validation images.
 
         Raises:
-            ConfigError: nothing to search, no or wrong objectives.
+            ConfigError: nothing to search, no or wrong objectives, a sampler or pruner that cannot
+            be built, or a folder that holds another search.
         """
         _check_objectives(objectives, has_validation)
+        # Optuna prunes by one value only. NopPruner may have arguments left of the configured one.
+        prunes = len(objectives) == 1 and not pruner.get("_target_", "").endswith(".NopPruner")
+        pruner = pruner if prunes else {}
+        for node in filter(None, (sampler, pruner)):
+            build(node)  # what cannot be built is better known now than in each trial
         self.folder, self.n_trials, self.objectives = folder, n_trials, objectives
         self.seed, self.sampler = seed, sampler
         swept = {str(o.input_line): o for o in overrides if o.is_sweep_override()}
@@ -82,7 +89,7 @@ class Search:
             "study": study_name,
             "storage": storage,
             "objectives": objectives,
-            "pruner": pruner if len(objectives) == 1 else {},  # Optuna prunes by one value only
+            "pruner": pruner,
         }
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         folder.mkdir(parents=True, exist_ok=True)
@@ -189,7 +196,7 @@ class Search:
         asked = {
             "objectives": [f"{name}: {goal}" for name, goal in self.objectives.items()],
             "params": sorted(f"{name}: {one}" for name, one in self.space.items()),
-            "overrides": sorted(self.fixed),
+            "overrides": sorted(o for o in self.fixed if not o.lstrip("+~").startswith(NO_MATTER)),
         }
         started = self.study.user_attrs.get("started_with")
         if started is None:
@@ -271,7 +278,9 @@ def quoted(value: Any) -> str:
     if isinstance(value, dict):
         return "{" + ",".join(f"{key}:{quoted(inner)}" for key, inner in value.items()) + "}"
     if isinstance(value, str):
-        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+        return naming.quoted(value)
+    if value is None:
+        return "null"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -26,7 +26,7 @@ def is_gone(folder: Path, worker: str) -> bool:
     """Whether a worker is known to be dead; one on another machine may be alive."""
     file = folder / "workers" / f"{worker}.lock"
     if not file.exists():
-        return worker.startswith(f"{socket.gethostname()}-")
+        return worker.rsplit("-", 2)[0] == socket.gethostname()
     try:
         with FileLock(file, timeout=0):
             return True
