@@ -39,14 +39,20 @@ def test_the_wheel_holds_every_module_and_every_option_and_nothing_else(wheel: P
     with zipfile.ZipFile(wheel) as archive:
         files = {name for name in archive.namelist() if ".dist-info/" not in name}
     modules = {
-        str(file.relative_to(CHECKOUT)) for file in (CHECKOUT / "cxr_lightning").rglob("*.py")
+        str(file.relative_to(CHECKOUT))
+        for package in ("cxr_lightning", "hydra_plugins")
+        for file in (CHECKOUT / package).rglob("*.py")
     }
+    # A namespace package: other distributions have their own modules in it.
+    assert "hydra_plugins/processes_launcher.py" in modules
+    assert "hydra_plugins/__init__.py" not in modules
     options = {
         f"cxr_lightning/conf/{file.relative_to(conf_dir())}" for file in conf_dir().rglob("*.yaml")
     }
     assert "cxr_lightning/conf/train.yaml" in options
     assert any(option.startswith("cxr_lightning/conf/hydra/") for option in options)
-    assert files == modules | options | {"cxr_lightning/py.typed"}
+    others = {"cxr_lightning/py.typed", "cxr_lightning/sweeps/report.html.j2"}
+    assert files == modules | options | others
 
 
 def test_the_wheel_composes_away_from_the_checkout(wheel: Path, tmp_path: Path) -> None:
@@ -70,5 +76,5 @@ def test_the_wheel_brings_the_commands(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         (entry_points,) = [n for n in archive.namelist() if n.endswith("/entry_points.txt")]
         text = archive.read(entry_points).decode()
-    for name in ("train", "evaluate", "predict"):
+    for name in ("train", "evaluate", "predict", "report"):
         assert f"cxr-{name} = cxr_lightning.{name}:main" in text

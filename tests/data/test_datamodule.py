@@ -291,9 +291,22 @@ def test_lightning_draws_each_epoch_anew(
         (0, 4, 64, 0),
     ],
 )
+@pytest.mark.parametrize("has_affinity", [True, False])
 def test_loader_workers(
-    asked: int | str, n_gpus: int, cores: int, workers: int, monkeypatch: pytest.MonkeyPatch
+    asked: int | str,
+    n_gpus: int,
+    cores: int,
+    workers: int,
+    has_affinity: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: n_gpus)
-    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    if has_affinity:  # a job beside others may use a share of the machine
+        monkeypatch.setattr(
+            "os.sched_getaffinity", lambda process: set(range(cores)), raising=False
+        )
+        monkeypatch.setattr("os.cpu_count", lambda: 1000)
+    else:  # macOS
+        monkeypatch.delattr("os.sched_getaffinity", raising=False)
+        monkeypatch.setattr("os.cpu_count", lambda: cores)
     assert loader_workers(asked) == workers

@@ -43,11 +43,15 @@ def test_a_run_leaves_the_files_of_the_readme(trained: TrainResult) -> None:
         for file in trained.folder.rglob("*")
         if file.is_file() and not file.name.startswith("events.")
     }
-    assert files == {
+    assert files == {  # and, under Hydra, .hydra/ with the overrides
+        ".lock",
+        "config.yaml",
+        "curves.csv",
         "run.json",
         "metrics.json",
         "predictions.csv",
         "confusion_matrix.png",
+        "worst_mistakes.png",
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",
         "hparams.yaml",
@@ -158,13 +162,30 @@ def test_tensorboard_shows_curves_figures_and_hparams(trained: TrainResult) -> N
     assert {"test/accuracy", "test/f1_macro", "test/recall/TUBERCULOSIS"} <= announced
 
 
-def test_a_finished_folder_is_not_written_over(
+def contents(folder: Path) -> dict[str, tuple[int, bytes]]:
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    return {str(file): (file.stat().st_mtime_ns, file.read_bytes()) for file in files}
+
+
+def test_a_finished_folder_is_left_as_it_is_and_returns_its_numbers(
+    trained: TrainResult, run: Callable[..., TrainResult], capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = contents(trained.folder)
+    again = run(trained.folder, *LEARNING, "callbacks.progress=null", "seed=5")
+    assert capfd.readouterr().out == f"{trained.folder} is finished already: nothing to do.\n"
+    assert again == trained
+    assert contents(trained.folder) == before
+
+
+def test_another_configuration_is_not_written_over_a_finished_one(
     trained: TrainResult, run: Callable[..., TrainResult]
 ) -> None:
-    before = (trained.folder / "metrics.json").read_bytes()
-    with pytest.raises(ConfigError, match=r"already holds a finished run. Choose another name=…"):
-        run(trained.folder, *LEARNING)
-    assert (trained.folder / "metrics.json").read_bytes() == before
+    before = contents(trained.folder)
+    with pytest.raises(
+        ConfigError, match=r"holds a run with another configuration: seed=5 \(now 6\)\. Choose an"
+    ):
+        run(trained.folder, *LEARNING, "callbacks.progress=null", "seed=6")
+    assert contents(trained.folder) == before
 
 
 def test_without_callbacks_and_logger_a_run_leaves_its_results_and_nothing_else(
@@ -172,7 +193,8 @@ def test_without_callbacks_and_logger_a_run_leaves_its_results_and_nothing_else(
 ) -> None:
     run(tmp_path / "bare", *BARE, "trainer.max_epochs=1")
     left = {str(file.relative_to(tmp_path / "bare")) for file in (tmp_path / "bare").rglob("*")}
-    assert left == {"run.json", "metrics.json", "predictions.csv"}
+    results = {"run.json", "metrics.json", "predictions.csv", "curves.csv"}
+    assert left == {*results, "config.yaml", ".lock"}
 
 
 def test_the_csv_logger_writes_a_row_for_each_validation(

@@ -36,21 +36,24 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(
 def test_going_on_from_a_checkpoint_equals_training_without_a_stop(
     run: Callable[..., TrainResult], tmp_path: Path
 ) -> None:
-    options = [*CHECKPOINTS_ONLY, "augment=standard", "data.batch_size=16"]
+    # The last weights: the best of the first epochs stay in the folder of the run that had them.
+    options = [*CHECKPOINTS_ONLY, "augment=standard", "data.batch_size=16", "test_checkpoint=last"]
     run(tmp_path / "straight", *options, "trainer.max_epochs=4")
     run(tmp_path / "stopped", *options, "trainer.max_epochs=2")
     last = tmp_path / "stopped" / "checkpoints" / "last.ckpt"
     halfway = weights(last)
-    run(tmp_path / "stopped", *options, "trainer.max_epochs=4", f"ckpt_path='{last}'")
+    run(tmp_path / "longer", *options, "trainer.max_epochs=4", f"ckpt_path='{last}'")
 
     resumed, straight = (
-        tmp_path / name / "checkpoints" / "last.ckpt" for name in ("stopped", "straight")
+        tmp_path / name / "checkpoints" / "last.ckpt" for name in ("longer", "straight")
     )
     assert all(torch.equal(v, weights(straight)[k]) for k, v in weights(resumed).items())
     moved = [k for k, v in weights(resumed).items() if not torch.equal(v, halfway[k])]
     assert moved == [k for k in halfway if "backbone" in k]  # it did go on
-    predictions = [tmp_path / name / "predictions.csv" for name in ("stopped", "straight")]
-    assert predictions[0].read_bytes() == predictions[1].read_bytes()
+    assert torch.load(last, weights_only=True)["epoch"] == 1  # another run's folder: left alone
+    for file in ("predictions.csv", "metrics.json"):
+        contents = [(tmp_path / name / file).read_bytes() for name in ("longer", "straight")]
+        assert contents[0] == contents[1]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,218 @@
+"""Whole sweeps with hydra/launcher=processes: as with Hydra's own launcher, but side by side."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from filelock import FileLock
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from small_runs import BARE, FOLDERS, read_json
+
+from cxr_lightning.assemble import check_run
+from cxr_lightning.config import TrainConfig, parse
+from cxr_lightning.errors import ConfigError
+from cxr_lightning.sweeps.naming import quoted
+from cxr_lightning.sweeps.processes import available_cores, config_options
+from hydra_plugins.processes_launcher import _forwarded
+
+Done = subprocess.CompletedProcess[str]
+
+OPTIONS = [
+    *("data=kaggle", "data.root=images", "data.cache_dir=cache", "data.image_size=32"),
+    *("data.num_workers=0", "data.batch_size=4", "split.val_fraction=0", "trainer=cpu"),
+    *("trainer.max_epochs=1", "trainer.precision=32-true", "n_resamples=100", "imbalance=focal"),
+    *BARE,
+]
+# One core a job, whatever the machine has: sums over several threads differ in the last digit.
+N_JOBS = max(2, len(available_cores()))
+PARALLEL = ["hydra/launcher=processes", f"hydra.launcher.n_jobs={N_JOBS}"]
+GAMMAS = "imbalance.gamma=-1,0"
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "COLUMNS": "160"}
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "cxr_lightning.train", *OPTIONS, "-m", *arguments]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, write_images: Callable[..., list[str]]) -> Path:
+    folder = tmp_path_factory.mktemp("launcher")
+    for split, number in (("train", 4), ("test", 3)):
+        write_images(folder / "images", {f"{split}/{name}": number for name in FOLDERS})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sweeps(home: Path) -> dict[str, Done]:
+    """The same two jobs with Hydra's launcher and with ours, and one of two processes a job.
+
+    The first job of the first two cannot work.
+    """
+    ddp = ["+trainer.strategy=ddp", "trainer.devices=2", "seed=range(0,1)"]
+    words = {
+        "basic": ["name=basic", GAMMAS],
+        "ours": ["name='our sweep, it\\'s'", GAMMAS, *PARALLEL],
+        "ddp": ["name=ddp", *ddp, *PARALLEL],
+    }
+    # All at once: most of their time is that of importing torch.
+    started = {
+        name: subprocess.Popen(
+            command(*given),
+            cwd=home,
+            env=os.environ | ONE_THREAD,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name, given in words.items()
+    }
+    done = {}
+    for name, process in started.items():
+        out, err = process.communicate()
+        done[name] = Done(process.args, process.returncode, out, err)
+    return done
+
+
+def test_a_sweep_leaves_what_it_leaves_with_hydras_launcher(
+    sweeps: dict[str, Done], home: Path
+) -> None:
+    basic, ours = home / "outputs" / "basic", home / "outputs" / "our sweep, it's"
+    files = [
+        {str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file()}
+        for folder in (basic, ours)
+    ]
+    jobs = ["imbalance.gamma--1", "imbalance.gamma-0"]
+    assert files[1] - files[0] == {f"{job}/output.log" for job in jobs}
+    assert files[0] <= files[1]
+    for name in ("summary.csv", "cells.csv"):
+        assert (ours / name).read_bytes() == (basic / name).read_bytes()
+    predictions = [folder / jobs[1] / "predictions.csv" for folder in (basic, ours)]
+    assert predictions[0].read_bytes() == predictions[1].read_bytes()
+    plans = [read_json(folder / "sweep.json") for folder in (basic, ours)]
+    assert plans[0].pop("command") != plans[1].pop("command")
+    assert plans[0] == plans[1]
+
+
+def test_a_failing_jobs_last_lines_and_the_exit_code_tell(
+    sweeps: dict[str, Done], home: Path
+) -> None:
+    ours = sweeps["ours"]
+    assert ours.returncode == 1
+    lines = ours.stdout.splitlines()
+    assert lines[0] == "Sweep outputs/our sweep, it's: 2 jobs"
+    told = [line for line in lines if line.startswith("Job ")]
+    assert told[:2] == ["Job 1 of 2: imbalance.gamma--1", "Job 2 of 2: imbalance.gamma-0"]
+    assert told[2] == "Job imbalance.gamma--1 failed:"
+    below = lines[lines.index(told[2]) + 1]
+    assert below == "  train: imbalance.gamma: input should be greater than or equal to 0 (got -1)."
+    assert ours.stderr == "train: 1 jobs failed: imbalance.gamma--1\n"
+    error = home / "outputs" / "our sweep, it's" / "imbalance.gamma--1" / "error.txt"
+    assert error.read_text().startswith("Traceback")
+
+
+def test_a_job_of_two_processes_tests_every_image_once(sweeps: dict[str, Done], home: Path) -> None:
+    assert sweeps["ddp"].returncode == 0, sweeps["ddp"].stdout + sweeps["ddp"].stderr
+    job = home / "outputs" / "ddp" / "seed-0"
+    assert read_json(job / "run.json")["processes"] == 2
+    paths = pd.read_csv(job / "predictions.csv")["path"]
+    assert len(paths) == paths.nunique() == 12
+    assert sweeps["ddp"].stdout.count("Sweep outputs/ddp: 1 jobs") == 1
+
+
+def test_ctrl_c_ends_the_jobs_and_the_exit_code_tells(home: Path) -> None:
+    folder = home / "outputs" / "stopped"
+    sweep = subprocess.Popen(
+        command("name=stopped", "seed=0,1", *PARALLEL),
+        cwd=home,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    locks = [folder / f"seed-{seed}" / "config.yaml" for seed in (0, 1)]
+    while not all(lock.exists() for lock in locks) and sweep.poll() is None:
+        time.sleep(0.02)
+    sweep.send_signal(signal.SIGINT)
+    out, err = sweep.communicate()
+    assert sweep.returncode == 130
+    assert out.endswith("Stopping 2 jobs, at most 30 s …\n")
+    assert err == (
+        "train: stopped; what is done is kept. The same command with the same name=… goes on.\n"
+    )
+    for file in locks:
+        with FileLock(file.parent / ".lock", timeout=0):  # nobody writes there any more
+            assert sorted(f.name for f in file.parent.iterdir() if f.suffix == ".txt") == []
+
+
+def test_a_sweep_without_slots_is_refused(home: Path) -> None:
+    words = command("name=none", "seed=0,1", PARALLEL[0], "hydra.launcher.n_jobs=0")
+    done = subprocess.run(words, cwd=home, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "train: hydra.launcher.n_jobs=0: at least 1 is needed.\n"
+
+
+# --- words ---------------------------------------------------------------------------------------
+
+
+def test_options_of_the_configuration_are_passed_on_and_those_of_the_sweep_are_not() -> None:
+    given = ["cxr-train", "--config-dir", "mine", "-m", "seed=0", "-cn=own", "hydra.verbose=true"]
+    assert config_options(given) == ["--config-dir", "mine", "-cn=own"]
+    of_the_sweep = ["hydra.mode=MULTIRUN", *PARALLEL, "hydra.sweep.dir=x", "hydra.run.dir=y"]
+    kept = ["hydra.verbose=true", "hydra/job_logging=none", "~hydra.callbacks.sweep"]
+    assert _forwarded([*of_the_sweep, *kept]) == kept
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("it's", 'a "b"', "a b, (c) [d]", "x=y", "größe", "~", "null", "1"),
+        r"a\b",
+    ],
+)
+def test_any_name_is_read_back_by_hydra_as_it_was(text: str) -> None:
+    (override,) = OverridesParser.create().parse_overrides([f"name={quoted(text)}"])
+    assert str(override.value()) == text
+
+
+# --- several processes with Hydra's launcher -----------------------------------------------------
+
+
+@pytest.fixture
+def in_a_sweep(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    def begin() -> None:
+        hydra = OmegaConf.create({"mode": RunMode.MULTIRUN})
+        monkeypatch.setattr(HydraConfig, "initialized", lambda: True)
+        monkeypatch.setattr(HydraConfig, "get", lambda: hydra)
+
+    return begin
+
+
+def test_processes_that_would_start_the_sweep_again_are_refused(
+    composed: Callable[..., DictConfig], in_a_sweep: Callable[[], None]
+) -> None:
+    config = parse(TrainConfig, composed("train", "trainer=ddp"))
+    check_run(config)
+    in_a_sweep()
+    with pytest.raises(
+        ConfigError, match=r"strategy=ddp under -m would start the whole sweep again"
+    ):
+        check_run(config)
+    check_run(parse(TrainConfig, composed("train", "trainer=ddp", "trainer.strategy=ddp_spawn")))
+
+
+def test_so_are_those_that_lightning_chooses_by_itself(
+    composed: Callable[..., DictConfig], in_a_sweep: Callable[[], None]
+) -> None:
+    config = parse(TrainConfig, composed("train", "trainer=cpu", "trainer.devices=2"))
+    in_a_sweep()
+    with pytest.raises(ConfigError, match="would start the whole sweep again"):
+        check_run(config)

@@ -1,0 +1,247 @@
+"""Runs and sweeps that are killed and go on: nothing is lost, and nothing is different."""
+
+import itertools
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from lightning_fabric.plugins import TorchCheckpointIO
+from omegaconf import DictConfig
+from small_runs import CHECKPOINTS_ONLY, FOLDERS, read_json, weights
+
+from cxr_lightning import train
+from cxr_lightning.callbacks.curves import Curves
+from cxr_lightning.callbacks.results import TestResults
+from cxr_lightning.models.classifier import Classifier
+from cxr_lightning.sweeps import report
+
+Install = Callable[[], None]
+
+OPTIONS = [
+    *("data=kaggle", "data.root=images", "data.cache_dir=cache", "data.image_size=32"),
+    *("data.num_workers=0", "data.batch_size=16", "split.val_fraction=0.2", "trainer=cpu"),
+    *("trainer.precision=32-true", "n_resamples=100", "+trainer.enable_progress_bar=false"),
+    *(*CHECKPOINTS_ONLY, "callbacks.worst_mistakes=null", "callbacks.pr_curves=null"),
+]
+STOPPED = "stopped; what is done is kept. The same command with the same name=… goes on."
+
+
+def start(
+    home: Path, *words: str, dying: Install | None = None
+) -> multiprocessing.process.BaseProcess:
+    """`cxr-train …` in a process of its own, in `home`; forked, so that it costs no import.
+
+    dying: called in it before the command.
+    """
+
+    def command() -> None:
+        os.chdir(home)
+        sys.argv = ["/bin/cxr-train", *words]
+        if dying is not None:
+            dying()
+        report.write_html = lambda folder, summary: folder / "report.html"  # takes seconds
+        sys.stdout = sys.stderr = (home / "screen.txt").open("w", buffering=1)
+        train.main()
+
+    process = multiprocessing.get_context("fork").Process(target=command)
+    process.start()
+    return process
+
+
+def run(home: Path, *words: str, dying: Install | None = None) -> int:
+    """The exit status of `cxr-train …`; negative for a signal."""
+    process = start(home, *words, dying=dying)
+    process.join()
+    assert process.exitcode is not None
+    return process.exitcode
+
+
+def kill(*arguments: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def leave_half(io: TorchCheckpointIO, checkpoint: Any, file: Path, *arguments: Any) -> None:
+    os.truncate(file, file.stat().st_size // 2)
+    kill()
+
+
+def at(
+    owner: type, method: str, call: int, act: Callable[..., None] = kill, before: bool = False
+) -> Install:
+    """What happens right after (or before) the n-th call of a method, with its arguments."""
+
+    def install() -> None:
+        original, calls = getattr(owner, method), itertools.count(1)
+
+        def called(*args: Any, **kwargs: Any) -> Any:
+            now = next(calls) == call
+            if now and before:
+                act(*args)
+            result = original(*args, **kwargs)
+            if now:
+                act(*args)
+            return result
+
+        setattr(owner, method, called)
+
+    return install
+
+
+def curves(folder: Path) -> pd.DataFrame:
+    """Every epoch's metrics, as written; without the seconds it took."""
+    return pd.read_csv(folder / "curves.csv", dtype=str).drop(columns="time/train_epoch_s")
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    pd.testing.assert_frame_equal(curves(one), curves(other))
+    for name in ("predictions.csv", "metrics.json"):
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+    for name in ("best", "last"):
+        files = [folder / "checkpoints" / f"{name}.ckpt" for folder in (one, other)]
+        first, second = map(weights, files)
+        assert first.keys() == second.keys()
+        assert all(torch.equal(tensor, second[key]) for key, tensor in first.items())
+    assert read_json(one / "run.json")["epochs"] == read_json(other / "run.json")["epochs"]
+
+
+# Images augmented and drawn with replacement, a rate that changes each step, stopped early.
+HARD = [
+    *("augment=standard", "imbalance=balanced_sampler", "optim=adamw_onecycle", "optim.lr=0.01"),
+    *("trainer.max_epochs=9", "seed=3", "callbacks.early_stopping.patience=4"),
+    "+callbacks.early_stopping.min_delta=1",  # no epoch after the first is that much better
+]
+# Batch norm and dropout.
+DROPOUT = ["model=resnet18", "model.name=mobilenet_v2", "trainer.max_epochs=2", "augment=standard"]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, write_images: Callable[..., list[str]]) -> Path:
+    folder = tmp_path_factory.mktemp("resume")
+    for split, number in (("train", 14), ("test", 5)):
+        write_images(folder / "images", {f"{split}/{name}": number for name in FOLDERS})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def straight(home: Path) -> Path:
+    """The hard run, without a stop."""
+    assert run(home, *OPTIONS, *HARD, "name=straight") == 0
+    folder = home / "outputs" / "straight"
+    assert len(curves(folder)) == 5  # of 9: the first epoch and four without an improvement
+    return folder
+
+
+KILLED_AT = {
+    "between the second row and its checkpoint": at(Curves, "_write", 2),
+    "in the middle of a checkpoint": at(TorchCheckpointIO, "save_checkpoint", 4, leave_half),
+    "between predictions.csv and metrics.json": at(TestResults, "write_metrics", 1, before=True),
+}
+
+
+@pytest.mark.parametrize("moment", KILLED_AT)
+def test_a_killed_run_goes_on_and_ends_like_one_that_was_not(
+    moment: str, home: Path, straight: Path
+) -> None:
+    words = [*OPTIONS, *HARD, f"name='{moment}'"]
+    folder = home / "outputs" / moment
+    assert run(home, *words, dying=KILLED_AT[moment]) == -signal.SIGKILL
+    assert not (folder / "metrics.json").exists()
+    assert run(home, *words) == 0
+    assert_same_run(folder, straight)
+
+
+def test_a_run_killed_twice_goes_on_from_its_last_whole_epoch(home: Path, straight: Path) -> None:
+    words = [*OPTIONS, *HARD, "name=twice"]
+    folder = home / "outputs" / "twice"
+    # An epoch has three steps; this one is the fourth epoch's second.
+    run(home, *words, dying=at(Classifier, "training_step", 3 * 3 + 2))
+    assert len(curves(folder)) == 3
+    # The first row that the second process writes is the fourth epoch's.
+    assert run(home, *words, dying=at(Curves, "_write", 1)) == -signal.SIGKILL
+    assert curves(folder)["step"].tolist() == ["3", "6", "9", "12"]
+    assert run(home, *words) == 0
+    assert_same_run(folder, straight)
+
+
+def test_a_run_that_is_asked_to_stop_says_so_and_can_go_on(home: Path, straight: Path) -> None:
+    words = [*OPTIONS, *HARD, "name=stopped"]
+    folder = home / "outputs" / "stopped"
+    stopping = at(Curves, "_write", 2, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    assert run(home, *words, dying=stopping) == 128 + 15
+    assert (home / "screen.txt").read_text().endswith(f"cxr-train: {STOPPED}\n")
+    assert not (folder / "error.txt").exists()
+    assert run(home, *words) == 0
+    assert_same_run(folder, straight)
+
+
+def test_dropout_and_batch_norm_go_on_too(home: Path) -> None:
+    words = [*OPTIONS, *DROPOUT]
+    assert run(home, *words, "name=dropout") == 0
+    middle = at(Classifier, "training_step", 3 + 2)  # of the second epoch
+    assert run(home, *words, "name=dropped", dying=middle) == -signal.SIGKILL
+    assert run(home, *words, "name=dropped") == 0
+    assert_same_run(home / "outputs" / "dropped", home / "outputs" / "dropout")
+
+
+def test_a_sweep_killed_three_times_ends_with_the_same_tables(home: Path) -> None:
+    grid = ["augment=none,standard", "imbalance=none,balanced_sampler", "seed=0,1,2"]
+    words = [*OPTIONS, "-m", *grid, "trainer.max_epochs=2"]
+    (home / "aside").mkdir()  # runs meanwhile
+    (home / "aside" / "images").symlink_to(home / "images")
+    uninterrupted = start(home / "aside", "name=whole", *words)
+    killed = home / "outputs" / "killed"
+    finished = []
+    for moment in (
+        at(Curves, "_write", 4),  # the second job's second epoch
+        at(Classifier, "training_step", 2),  # the first thing it does
+        at(TestResults, "write_metrics", 5, before=True),
+    ):
+        assert run(home, "name=killed", *words, dying=moment) == -signal.SIGKILL
+        finished.append(len(list(killed.glob("*/metrics.json"))))
+    # The third time it begins with the second job and dies in the sixth.
+    assert finished == [1, 1, 5]
+    assert run(home, "name=killed", *words) == 0
+    screen = (home / "screen.txt").read_text().splitlines()
+    assert screen[0] == "Sweep outputs/killed: 12 jobs, of which 5 finished, 1 unfinished"
+    uninterrupted.join()
+    whole = home / "aside" / "outputs" / "whole"
+    for name in ("summary.csv", "cells.csv"):
+        assert (killed / name).read_bytes() == (whole / name).read_bytes()
+    table = pd.read_csv(whole / "summary.csv")
+    assert table["status"].tolist() == ["finished"] * 12
+    assert not table.filter(regex="^test/").duplicated().any()  # twelve different runs
+
+
+@pytest.mark.parametrize(
+    ("number", "then"),
+    [
+        (signal.SIGINT, KeyboardInterrupt()),
+        (signal.SIGTERM, SystemExit(1)),  # what Lightning makes of it
+        # A loader's worker gets the signal too, and Lightning stumbles over its end.
+        (signal.SIGINT, RuntimeError("DataLoader worker exited unexpectedly")),
+    ],
+)
+def test_a_sweep_that_is_stopped_starts_no_other_job(
+    number: int, then: BaseException, tmp_path: Path
+) -> None:
+    def job(cfg: DictConfig) -> None:
+        try:
+            os.kill(os.getpid(), number)
+        except KeyboardInterrupt:
+            raise then from None
+
+    def install() -> None:
+        train.run = job  # type: ignore[assignment]
+
+    assert run(tmp_path, "-m", "seed=0,1", "name=x", dying=install) == 128 + number
+    assert (tmp_path / "screen.txt").read_text() == (
+        f"Sweep outputs/x: 2 jobs\nJob 1 of 2: seed-0\ncxr-train: {STOPPED}\n"
+    )
+    assert not (tmp_path / "outputs" / "x" / "seed-0" / "error.txt").exists()

@@ -1,0 +1,252 @@
+"""A study: its objectives, its storage, and what a report shows of it."""
+
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from matplotlib import pyplot as plt
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.trial import TrialState, create_trial
+
+from cxr_lightning.errors import ConfigError
+from cxr_lightning.sweeps.plan import Job, Plan
+from cxr_lightning.sweeps.search import Search, open_storage
+from cxr_lightning.sweeps.study import StudyResults, study_results
+
+F1 = {"val/f1_macro": "maximize"}
+TWO = {"val/f1_macro": "maximize", "val/loss": "minimize"}
+LOG, AB = "lr=tag(log, interval(1e-4, 1e-1))", "model=choice(a, b)"
+SPACE = {
+    "lr": FloatDistribution(1e-4, 1e-1, log=True),
+    "model": CategoricalDistribution(["a", "b"]),
+}
+
+
+def open_search(folder: Path, *words: str, **options: Any) -> Search:
+    given: dict[str, Any] = {"storage": f"sqlite:///{folder}/study.db", "study_name": "study"}
+    given |= {"objectives": F1, "n_trials": 3}
+    given["sampler"] = {"_target_": "optuna.samplers.RandomSampler"}
+    given["pruner"] = {"_target_": "optuna.pruners.MedianPruner"}
+    typed = list(words or [LOG, AB])
+    overrides = OverridesParser.create().parse_overrides(typed)
+    return Search(folder=folder, overrides=overrides, **given | options)
+
+
+# --- objectives ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("objectives", "sentence"),
+    [
+        (
+            {**F1, "test/loss": "minimize"},
+            "hydra.sweeper.objectives: test/loss is measured on the test images. What is "
+            "chosen by them cannot be tested by them; take its val/… instead.",
+        ),
+        (
+            {"val/loss": "min"},
+            "hydra.sweeper.objectives: val/loss=min; maximize or minimize.",
+        ),
+        ({}, "hydra.sweeper.objectives is empty; give {val/f1_macro: maximize}."),
+    ],
+)
+def test_wrong_objectives_are_refused(
+    objectives: dict[str, str], sentence: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError) as refused:
+        open_search(tmp_path, objectives=objectives)
+    assert str(refused.value) == sentence
+    assert list(tmp_path.iterdir()) == []  # no study of it
+
+
+def test_without_validation_images_only_training_can_be_an_objective(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^split.val_fraction=0 leaves no images to measure val"):
+        open_search(tmp_path, has_validation=False)
+    search = open_search(tmp_path, objectives={"train/loss": "minimize"}, has_validation=False)
+    assert search.study.direction.name == "MINIMIZE"
+
+
+def test_nothing_swept_is_nothing_to_search(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^Nothing to search: hydra.sweeper.params is empty."):
+        open_search(tmp_path, "model=a", "trainer.max_epochs=3")
+
+
+# --- storage -------------------------------------------------------------------------------------
+
+
+def test_the_study_is_where_the_url_says(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/elsewhere.db"
+    search = open_search(tmp_path / "sweep", storage=url, study_name="mine")
+    assert (search.search["storage"], search.search["study"]) == (url, "mine")
+    assert optuna.get_all_study_names(url) == ["mine"]
+    assert not (tmp_path / "sweep" / "study.db").exists()
+    open_search(tmp_path / "sweep", storage=url, study_name="other")
+    assert sorted(optuna.get_all_study_names(url)) == ["mine", "other"]
+
+
+@pytest.mark.parametrize(
+    ("words", "options", "difference"),
+    [
+        ([LOG, AB, "trainer.max_epochs=2"], {}, "overrides (none) (now trainer.max_epochs=2)"),
+        (["lr=interval(1e-4, 1e-1)", AB], {}, "params lr: FloatDistribution"),
+        ([LOG, "model=choice(a, b, c)"], {}, "params lr: FloatDistribution"),
+        (
+            [LOG, AB],
+            {"objectives": {"val/loss": "minimize"}},
+            "objectives val/f1_macro: maximize (now val/loss: minimize)",
+        ),
+        ([LOG, AB], {"objectives": TWO}, "objectives val/f1_macro: maximize (now "),
+    ],
+)
+def test_a_study_is_not_continued_as_another(
+    words: list[str], options: dict[str, Any], difference: str, tmp_path: Path
+) -> None:
+    open_search(tmp_path, LOG, AB)
+    open_search(tmp_path, LOG, AB, n_trials=9, seed=1)  # that is no other search
+    with pytest.raises(ConfigError) as refused:
+        open_search(tmp_path, *words, **options)
+    assert str(refused.value).startswith(f"{tmp_path} holds a search with other {difference}")
+    assert str(refused.value).endswith("give the same values to continue that search.")
+
+
+def test_a_study_may_be_continued_with_other_loader_workers(tmp_path: Path) -> None:
+    open_search(tmp_path, LOG, AB, "data.num_workers=0")
+    search = open_search(tmp_path, LOG, AB, "data.num_workers=4")
+    assert search.fixed == ["data.num_workers=4"]
+
+
+def test_a_pruner_that_cannot_be_built_is_refused_before_the_first_trial(tmp_path: Path) -> None:
+    pruner = {"_target_": "optuna.pruners.PercentilePruner", "n_startup_trials": 5}
+    with pytest.raises(ConfigError, match=r"`optuna.pruners.PercentilePruner` cannot be built"):
+        open_search(tmp_path, pruner=pruner)
+
+
+def test_no_pruner_is_one_word_on_the_command_line(tmp_path: Path) -> None:
+    # Hydra merges it with the configured one, whose arguments are left.
+    merged = {"_target_": "optuna.pruners.NopPruner", "n_startup_trials": 5}
+    assert open_search(tmp_path, pruner=merged).search["pruner"] == {}
+
+
+# --- the report ----------------------------------------------------------------------------------
+
+
+def make_study(folder: Path, values: list[list[float] | None], objectives: dict[str, str]) -> Plan:
+    """A study with a trial for each entry, None for a pruned one; and the plan of its jobs."""
+    url = f"sqlite:///{folder}/study.db"
+    study = optuna.create_study(
+        storage=open_storage(url), study_name="study", directions=list(objectives.values())
+    )
+    for number, of_trial in enumerate(values):
+        study.add_trial(
+            create_trial(
+                state=TrialState.PRUNED if of_trial is None else TrialState.COMPLETE,
+                values=of_trial,
+                params={"lr": 0.001 * (number + 1), "model": "ab"[number % 2]},
+                distributions=SPACE,
+            )
+        )
+        run = folder / f"trial-{number:03d}"
+        run.mkdir()
+        search = {"study": "study", "storage": url, "objectives": objectives, "trial": number}
+        (run / "config.yaml").write_text(yaml.safe_dump({"seed": 0, "search": search}))
+    jobs = [Job(f"trial-{number:03d}", {}) for number in range(len(values))]
+    return Plan(True, ["cxr-train"], [], ["lr", "model"], 9, jobs)
+
+
+def results_of(
+    folder: Path, values: list[list[float] | None], goals: dict[str, str]
+) -> StudyResults:
+    results = study_results(folder, make_study(folder, values, goals))
+    assert results is not None
+    return results
+
+
+def test_a_search_that_has_not_begun_has_no_results(tmp_path: Path) -> None:
+    plan = Plan(True, ["cxr-train"], [], ["lr"], 3, [Job("trial-000", {})])
+    assert study_results(tmp_path, plan) is None
+
+
+def test_one_complete_trial_is_the_best_and_has_no_pictures(tmp_path: Path) -> None:
+    results = results_of(tmp_path, [None, [0.5]], F1)
+    assert results.sentences == [
+        "2 trials: 1 pruned, 1 complete",
+        "Best: trial-001, val/f1_macro 0.5000, with lr=0.002 model=b",
+    ]
+    assert (results.best, results.figures) == (["trial-001"], {})
+
+
+def test_pruned_trials_alone_have_no_best(tmp_path: Path) -> None:
+    results = results_of(tmp_path, [None, None], F1)
+    assert (results.sentences, results.best) == (["2 trials: 2 pruned"], [])
+
+
+def test_several_trials_have_the_best_and_pictures_of_all(tmp_path: Path) -> None:
+    results = results_of(tmp_path, [[0.5], [0.9], None, [0.7]], F1)
+    assert results.best == ["trial-001"]
+    assert [trial.number for trial in results.trials] == [0, 1, 2, 3]
+    assert list(results.figures) == [
+        "History of val/f1_macro",
+        "What val/f1_macro depends on",
+        "Trials by parameters, dark is good: val/f1_macro",
+    ]
+    history = results.figures["History of val/f1_macro"].axes[0]
+    assert history.collections[0].get_offsets().tolist() == [[0, 0.5], [1, 0.9], [3, 0.7]]
+    names = [
+        t.get_text()
+        for t in results.figures["What val/f1_macro depends on"].axes[0].get_yticklabels()
+    ]
+    assert sorted(names) == ["lr", "model"]
+
+
+def test_two_objectives_have_a_front_and_no_pruning(tmp_path: Path) -> None:
+    # Trial 2 is worse than trial 0 in both; no other is.
+    results = results_of(tmp_path, [[0.5, 0.2], [0.9, 0.4], [0.4, 0.3]], TWO)
+    assert results.best == ["trial-000", "trial-001"]
+    assert results.sentences == [
+        "3 trials: 3 complete",
+        "Best: trial-000, val/f1_macro 0.5000, val/loss 0.2000, with lr=0.001 model=a",
+        "Best: trial-001, val/f1_macro 0.9000, val/loss 0.4000, with lr=0.002 model=b",
+    ]
+    assert len(results.figures) == 7  # three of each objective, and the front
+    loss = results.figures["History of val/loss"].axes[0].collections[0].get_offsets()
+    assert loss.tolist() == [[0, 0.2], [1, 0.4], [2, 0.3]]
+    assert "Pareto front" in results.figures
+    assert open_search(tmp_path / "new").search["pruner"] != {}
+    assert open_search(tmp_path / "two", objectives=TWO).search["pruner"] == {}
+
+
+@pytest.mark.parametrize(
+    ("goals", "values"),
+    [
+        (F1, [[0.5], [0.9]]),
+        ({"val/loss": "minimize"}, [[0.5], [0.9]]),
+        (TWO, [[0.5, 0.2], [0.9, 0.4]]),
+    ],
+)
+def test_dark_is_good_where_the_title_says_so(
+    goals: dict[str, str], values: list[list[float] | None], tmp_path: Path
+) -> None:
+    figures = results_of(tmp_path, values, goals).figures
+    for name, direction in goals.items():
+        title = next(t for t in figures if t.startswith("Trials by parameters") and name in t)
+        colours = figures[title].axes[0].collections[0].get_cmap()
+        high_is_dark = sum(colours(1.0)[:3]) < sum(colours(0.0)[:3])
+        assert ("dark is good" in title) == (high_is_dark == (direction == "maximize"))
+
+
+def test_the_pictures_leave_the_style_of_other_charts_alone(tmp_path: Path) -> None:
+    with plt.style.context("default"):
+        before = dict(plt.rcParams)
+        results_of(tmp_path, [[0.5], [0.9]], F1)
+        assert dict(plt.rcParams) == before
+
+
+def test_a_sweep_that_was_moved_keeps_its_study(tmp_path: Path) -> None:
+    (tmp_path / "first").mkdir()
+    plan = make_study(tmp_path / "first", [[0.5], [0.9]], F1)
+    (tmp_path / "first").rename(tmp_path / "moved")
+    results = study_results(tmp_path / "moved", plan)
+    assert results is not None and results.best == ["trial-001"]
