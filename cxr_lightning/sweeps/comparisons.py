@@ -45,13 +45,13 @@ class Comparison:
     def words(self) -> str:
         """The result as a sentence, at the 5% level after Holm's correction."""
         if self.p_holm >= 0.05:
-            return f"{self.first} and {self.second}: not distinguishable at n = {self.n}."
+            return f"“{self.first}” and “{self.second}”: not distinguishable at n = {self.n}."
         better, worse = (
             (self.first, self.second) if self.difference.value > 0 else (self.second, self.first)
         )
         points = 100 * abs(self.difference.value)
         networks = "" if "seeds" in self.difference.accounts_for else "this network of "
-        return f"{networks}{better} is more accurate than {worse}, by {points:.1f} points."
+        return f"{networks}“{better}” is more accurate than “{worse}”, by {points:.1f} points."
 
 
 def cell_mean(aligned: Aligned, cell: Cell, metric: str) -> Interval:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from filelock import FileLock
 from hydra.core.override_parser.types import Override
 
@@ -30,6 +29,7 @@ except ImportError as error:
         "hparams_search=optuna needs Optuna: pip install 'cxr-lightning[search]'"
     ) from error
 
+from cxr_lightning.sweeps.objectives import check_objectives, directions, objective_values
 from cxr_lightning.sweeps.space import Point, distribution, size, unseen, words
 from cxr_lightning.sweeps.workers import is_gone, worker
 
@@ -71,7 +71,7 @@ class Search:
             ConfigError: nothing to search, no or wrong objectives, a sampler or pruner that cannot
             be built, or a folder that holds another search.
         """
-        _check_objectives(objectives, has_validation)
+        check_objectives(objectives, has_validation)
         # Optuna prunes by one value only. NopPruner may have arguments left of the configured one.
         prunes = len(objectives) == 1 and not pruner.get("_target_", "").endswith(".NopPruner")
         pruner = pruner if prunes else {}
@@ -234,29 +234,6 @@ def open_storage(url: str) -> "optuna.storages.BaseStorage":
     return optuna.storages.RDBStorage(url, engine_kwargs=options)
 
 
-def objective_values(folder: Path, objectives: dict[str, str]) -> list[float] | None:
-    """The objectives at the best epoch of the first one, from a job's `curves.csv`; None: nan only.
-
-    Raises:
-        ConfigError: the run did not log an objective; it names what there is.
-    """
-    curves = pd.read_csv(folder / "curves.csv")
-    if missing := [name for name in objectives if name not in curves]:
-        there = ", ".join(str(name) for name in curves if "/" in str(name))
-        raise ConfigError(f"The objective {', '.join(missing)} is not logged; there are: {there}.")
-    first, direction = next(iter(objectives.items()))
-    if curves[first].isna().all():
-        return None
-    best = curves[first].idxmax() if direction == "maximize" else curves[first].idxmin()
-    at_best = curves.loc[[best]]
-    return [float(at_best[name].item()) for name in objectives]
-
-
-def directions(objectives: dict[str, str]) -> "list[optuna.study.StudyDirection]":
-    """`maximize` and `minimize` as Optuna takes them."""
-    return [optuna.study.StudyDirection[direction.upper()] for direction in objectives.values()]
-
-
 def best_in_words(study: "optuna.Study", objectives: dict[str, str]) -> str:
     """How many trials ended how, and the best ones with their parameters."""
     states = Counter(trial.state.name.lower() for trial in study.get_trials(deepcopy=False))
@@ -282,23 +259,6 @@ def quoted(value: Any) -> str:
     if value is None:
         return "null"
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _check_objectives(objectives: dict[str, str], has_validation: bool) -> None:
-    if not objectives:
-        raise ConfigError("hydra.sweeper.objectives is empty; give {val/f1_macro: maximize}.")
-    for name, direction in objectives.items():
-        if name.startswith("test/"):
-            raise ConfigError(
-                f"hydra.sweeper.objectives: {name} is measured on the test images. What is chosen "
-                "by them cannot be tested by them; take its val/… instead."
-            )
-        if direction not in ("maximize", "minimize"):
-            raise ConfigError(
-                f"hydra.sweeper.objectives: {name}={direction}; maximize or minimize."
-            )
-        if name.startswith("val/") and not has_validation:
-            raise ConfigError(f"split.val_fraction=0 leaves no images to measure {name} on.")
 
 
 def _pluses(line: str) -> int:

@@ -78,7 +78,7 @@ def summarise(folder: Path) -> Summary:
 
 
 def shown_cells(summary: Summary) -> "pd.DataFrame":
-    """The cells as text: `91.2% ± 0.8%`."""
+    """The cells as text: `91.2 ± 0.8%`."""
     import pandas as pd
 
     cells = summary.cells
@@ -92,7 +92,7 @@ def shown_cells(summary: Summary) -> "pd.DataFrame":
         if name in cells:
             pairs = zip(cells[name], cells[f"{name}/sd"], strict=True)
             shown[title] = [
-                "" if pd.isna(mean) else f"{mean:.1%}" + ("" if pd.isna(sd) else f" ± {sd:.1%}")
+                "" if pd.isna(mean) else f"{100 * mean:.1f}" + _spread(sd) + "%"
                 for mean, sd in pairs
             ]
     return shown
@@ -185,6 +185,10 @@ def _cell(values: dict[str, str], jobs: "pd.DataFrame", metrics: list[str]) -> d
         row[name] = seeds.mean() if len(seeds) else math.nan
         row[f"{name}/sd"] = seeds.std(ddof=1) if len(seeds) > 1 else math.nan
     return row
+
+
+def _spread(sd: float) -> str:
+    return "" if math.isnan(sd) else f" ± {100 * sd:.1f}"
 
 
 def _recalls(summary: Summary) -> dict[str, str]:

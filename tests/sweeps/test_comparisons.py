@@ -161,10 +161,10 @@ def test_one_seed_is_judged_by_mcnemar_and_holm() -> None:
     assert [c.p for c in found] == pytest.approx([0.03125, 0.03125, 1.0])
     assert [c.p_holm for c in found] == pytest.approx([0.09375, 0.09375, 1.0])
     assert [(t.b, t.c) for c in found for t in c.mcnemar.values()] == [(6, 0), (6, 0), (1, 1)]
-    assert found[0].words == "a and b: not distinguishable at n = 20."
+    assert found[0].words == "“a” and “b”: not distinguishable at n = 20."
     alone = {name: cells[name] for name in ("model=b", "model=a")}
     (pair,) = comparisons(sweep(alone))
-    assert pair.words == "this network of a is more accurate than b, by 30.0 points."
+    assert pair.words == "this network of “a” is more accurate than “b”, by 30.0 points."
     assert (pair.difference.value, pair.p_holm) == pytest.approx((-0.3, 0.03125))
 
 
@@ -176,7 +176,7 @@ def test_seeds_are_judged_by_their_spread_and_the_patients() -> None:
     assert pair.difference.value == pytest.approx(0.475 - 2.8 / 3)
     assert pair.difference.accounts_for == "patients and seeds"
     assert pair.p == pair.p_holm == pair.difference.p < 0.01
-    assert pair.words == "b is more accurate than a, by 45.8 points."
+    assert pair.words == "“b” is more accurate than “a”, by 45.8 points."
     # Seed 0: b alone has 1 to 9 right. Seed 1: 0 and 3 to 10. No seed 2 in a.
     assert {s: (t.b, t.c) for s, t in pair.mcnemar.items()} == {"seed 0": (0, 9), "seed 1": (0, 9)}
 

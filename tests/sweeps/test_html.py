@@ -109,7 +109,7 @@ def test_one_seed_speaks_of_networks_and_asks_for_more(tmp_path: Path) -> None:
     finish(tmp_path / "model-b", wrong(0, 1, 2, 3, 4, 5, 6, 7))
     text = page(tmp_path)
     # Eight images only a has right: p = 2 / 2^8 = .0078.
-    assert "this network of a is more accurate than b, by 80.0 points." in text
+    assert "this network of “a” is more accurate than “b”, by 80.0 points." in text
     assert "Whether the recipes differ takes more seeds" in text
     assert "0.008" in text
 
@@ -146,4 +146,4 @@ def test_what_chance_cannot_be_estimated_of_is_said(tmp_path: Path) -> None:
     # Ten of ten: the exact lower limit is .025^(1/10) = .692. No resample changes an F1 of 1.
     assert "a 1 100.0% (69.2 to 100.0) 100.0% (not estimable)" in text
     assert "model a → b 1 +0.0 (not estimable)" in text
-    assert "a and b: not distinguishable at n = 10." in text
+    assert "“a” and “b”: not distinguishable at n = 10." in text

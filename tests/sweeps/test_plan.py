@@ -216,6 +216,7 @@ def test_the_time_left_is_that_of_the_jobs_most_alike(tmp_path: Path) -> None:
         ("a", "none", "1"): 12.0,
         ("b", "none", "0"): 28.0,
         ("a", "none", "2"): None,  # its cell's mean: (8 + 2 + 12 + 2) / 2 = 12
+        ("a", "none", "3"): None,  # and again
         ("b", "flip", "0"): None,  # like b, none: 28 + 2 = 30
         ("b", "flip", "1"): None,  # failed: not taken up by itself
         ("c", "flip", "0"): None,  # like nothing: (10 + 14 + 30) / 3 = 18
@@ -232,4 +233,4 @@ def test_the_time_left_is_that_of_the_jobs_most_alike(tmp_path: Path) -> None:
             (folder / "run.json").write_text(json.dumps(record))
     (tmp_path / "model-b_augment-flip_seed-1" / "error.txt").touch()
     (tmp_path / "model-b_augment-flip_seed-0" / "config.yaml").touch()  # running: counted whole
-    assert seconds_left(tmp_path) == 12 + 30 + 18
+    assert seconds_left(tmp_path) == 12 + 12 + 30 + 18

@@ -147,7 +147,7 @@ def test_the_markdown_has_cells_first_and_every_run_below(seeds: Path) -> None:
             **dict.fromkeys(("accuracy", "precision", "recall", "F1"), shown),
             "recall/NORMAL": "",
         }
-        for model, done, shown in (("a", "3 of 3", "70.0% ± 10.0%"), ("b", "1 of 3", "50.0%"))
+        for model, done, shown in (("a", "3 of 3", "70.0 ± 10.0%"), ("b", "1 of 3", "50.0%"))
     ]
     accuracies = [row["accuracy (95%)"] for row in rows(jobs)]
     assert accuracies[:3] == ["60.0% (55.0–65.0)", "50.0% (45.0–55.0)", "70.0% (65.0–75.0)"]
@@ -171,7 +171,7 @@ def test_the_screen_shows_cells_where_there_are_seeds_else_jobs(
     print_summary(summarise(seeds))
     shown = capsys.readouterr().out
     assert "test, mean ± sd over seeds" in shown
-    assert "a      3 of 3  70.0% ± 10.0%" in shown
+    assert "a      3 of 3  70.0 ± 10.0%" in shown
     assert "recall/NORMAL" not in shown  # for the files: a screen is narrow
     plan(seeds / "other", [{"model": "a"}, {"model": "b"}])
     finish(seeds / "other" / "model-a", 0.6)
