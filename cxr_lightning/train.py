@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from cxr_lightning.cli import run_command
@@ -31,11 +32,20 @@ def run(cfg: DictConfig) -> TrainResult:
     from cxr_lightning.sweeps.folder import claimed, job_state, read_estimates
 
     config = parse(TrainConfig, cfg)
+    _refuse_search_of_one(config)
     with claimed(config.folder, config.model_dump(mode="json"), cfg):
         if (state := job_state(config.folder)) in ("finished", "pruned"):
             print(f"{config.folder} is {state} already: nothing to do.")
             return TrainResult(config.folder, read_estimates(config.folder))
         return _train(config)
+
+
+def _refuse_search_of_one(config: "TrainConfig") -> None:
+    from cxr_lightning.errors import ConfigError
+
+    chosen = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
+    if chosen.get("hparams_search") is not None and config.search is None:
+        raise ConfigError("hparams_search=… searches with -m only: cxr-train -m hparams_search=…")
 
 
 def _train(config: "TrainConfig") -> TrainResult:

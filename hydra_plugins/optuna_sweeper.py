@@ -20,7 +20,7 @@ class OptunaSweeperConf:
     _target_: str = "hydra_plugins.optuna_sweeper.OptunaSweeper"
     _recursive_: bool = False  # sampler and pruner are built later, with a seed
     n_trials: int = 30
-    objectives: dict[str, str] = field(default_factory=dict)
+    objectives: list[Any] = field(default_factory=list)  # a list is replaced, a mapping is merged
     params: dict[str, Any] = field(default_factory=dict)
     storage: str | None = None  # null: study.db in the sweep's folder
     study_name: str | None = None  # null: the sweep's name
@@ -60,11 +60,13 @@ class OptunaSweeper(Sweeper):
         params = parser.parse_overrides([f"{k}={v}" for k, v in options.pop("params").items()])
         # By key: what is given on the command line takes the place of what is configured.
         overrides = {o.key_or_group: o for o in (*params, *parser.parse_overrides(arguments))}
+        objectives = {k: v for one in options.pop("objectives") for k, v in one.items()}
         assert self.config is not None and self.launcher is not None
         folder = Path(self.config.hydra.sweep.dir).absolute()
         search = Search(
             folder=folder,
             overrides=list(overrides.values()),
+            objectives=objectives,
             storage=options.pop("storage") or f"sqlite:///{folder}/study.db",
             study_name=options.pop("study_name") or folder.name,
             has_validation=OmegaConf.select(self.config, "split.val_fraction") != 0,

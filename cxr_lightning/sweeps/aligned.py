@@ -64,6 +64,12 @@ class Aligned:
         numbers: NDArray[np.int64] = np.unique(self.patients, return_inverse=True)[1]
         return numbers
 
+    @cached_property
+    def has_class_of_one_patient(self) -> bool:
+        """Whether a class is one patient's: a bootstrap cannot tell how it would go with others."""
+        of_class = (self.patient_numbers[self.labels == k] for k in range(len(self.classes)))
+        return any(len(np.unique(patients)) == 1 for patients in of_class)
+
     def concerned(self, metric: str) -> NDArray[np.bool_]:
         """The images (n,) that accuracy or recall/k is a share of."""
         _, _, of_class = metric.partition("/")

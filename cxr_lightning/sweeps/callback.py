@@ -1,6 +1,7 @@
 """What a sweep shows and writes around its jobs, whichever launcher runs them."""
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -10,6 +11,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from cxr_lightning.errors import CxrError
+from cxr_lightning.sweeps.folder import JobState
+from cxr_lightning.sweeps.naming import values_of
 from cxr_lightning.sweeps.plan import (
     plan_grid,
     plan_search,
@@ -38,8 +41,9 @@ class SweepProgress(Callback):
         except CxrError as error:  # Hydra would make a warning of it and go on
             _exit(str(error))
         states = [state_of(folder, plan, job) for job in plan.jobs]
-        counts = {state: states.count(state) for state in ("finished", "unfinished", "failed")}
-        held = ", ".join(f"{n} {state}" for state, n in counts.items() if n)
+        counts = Counter(states)
+        kinds: tuple[JobState, ...] = ("finished", "pruned", "unfinished", "failed")
+        held = ", ".join(f"{counts[state]} {state}" for state in kinds if counts[state])
         print(f"Sweep {folder}: {plan.n_jobs} jobs" + (f", of which {held}" if held else ""))
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -50,8 +54,12 @@ class SweepProgress(Callback):
             left = seconds_left(folder)
             if left is not None:
                 left /= config.hydra.launcher.get("n_jobs") or 1
-            number = f"Job {config.hydra.job.num + 1} of {read_plan(folder).n_jobs}"
-            print(f"{number}: {name}" + (f" · {duration(left)} left" if left else ""), flush=True)
+            plan = read_plan(folder)
+            drawn = values_of(config.hydra.overrides.task, plan.swept) if plan.is_search else {}
+            words = [name, *(f"{key}={value}" for key, value in drawn.items())]
+            words += [f"· {duration(left)} left"] if left else []
+            number = f"Job {config.hydra.job.num + 1} of {plan.n_jobs}"
+            print(f"{number}: {' '.join(words)}", flush=True)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Bring the tables up to date: they hold what is finished, whatever comes."""

@@ -1,16 +1,24 @@
 """What a sweep shows: each cell's mean, each factor's effect, and every pair of cells."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 
-from cxr_lightning.metrics import clopper_pearson, has_few_patients
+from cxr_lightning.metrics import FEWEST_PATIENTS, clopper_pearson, has_few_patients
 from cxr_lightning.sweeps.aligned import Aligned, Cell, cell_name
-from cxr_lightning.sweeps.statistics import Contrast, Interval, McNemar, contrast, holm, mcnemar
+from cxr_lightning.sweeps.statistics import (
+    Contrast,
+    Interval,
+    McNemar,
+    contrast,
+    holm,
+    mcnemar,
+    sign_flip,
+)
 
-ALL_PAIRS_UP_TO = 8  # cells: 28 pairs; with more, each cell against the best
+ALL_PAIRS_UP_TO = 8  # cells: 28 pairs; of more, those with the best cell are shown
 
 
 @dataclass(frozen=True)
@@ -29,8 +37,9 @@ class Effect:
 class Comparison:
     """Two cells on the same images: difference of accuracy (first - second) and its tests.
 
-    mcnemar: one test a seed that both have. p: McNemar's where there is one seed, else the
-    contrast's over patients and seeds; p_holm: corrected for all comparisons of the sweep.
+    mcnemar: one test a seed that both have, images as if independent. p: where both have one and
+    the same seed, `sign_flip` by patient, else the contrast's; p_holm: corrected for all pairs of
+    the sweep's cells.
     """
 
     first: str
@@ -50,7 +59,7 @@ class Comparison:
             (self.first, self.second) if self.difference.value > 0 else (self.second, self.first)
         )
         points = 100 * abs(self.difference.value)
-        networks = "" if "seeds" in self.difference.accounts_for else "this network of "
+        networks = "" if "seeds" in self.difference.accounts_for else "of these networks, "
         return f"{networks}“{better}” is more accurate than “{worse}”, by {points:.1f} points."
 
 
@@ -70,6 +79,8 @@ def cell_mean(aligned: Aligned, cell: Cell, metric: str) -> Interval:
             n = len(np.unique(patients))
             exact = clopper_pearson(mean.value * n, n)
             limits = [*exact, *(limits if len(cell.seeds) > 1 else [])]
+    elif metric == "f1_macro" and aligned.has_class_of_one_patient:
+        limits = []
     if not limits:
         return Interval(mean.value, None, None)
     return Interval(mean.value, max(0.0, min(limits)), min(1.0, max(limits)))
@@ -97,26 +108,36 @@ def effects(aligned: Aligned) -> list[Effect]:
 
 
 def comparisons(aligned: Aligned) -> list[Comparison]:
-    """Every pair of cells, or of many cells each with the most accurate, Holm-corrected."""
-    cells = aligned.cells
+    """Every pair of cells, Holm-corrected; of many cells, those with the most accurate are kept.
+
+    All pairs count in the correction: which cell is the best was seen on the same images.
+    """
+    cells, n = aligned.cells, len(aligned.labels)
     pairs = list(combinations(cells, 2))
-    if len(cells) > ALL_PAIRS_UP_TO:
-        best = max(cells, key=lambda cell: aligned.correct(cell).mean())
-        pairs = [(best, cell) for cell in cells if cell is not best]
-    rows = []
-    for first, second in pairs:
-        tests = _tests(aligned, first, second)
-        difference = contrast(
-            aligned.samples["accuracy"],
-            {first.name: 1.0, second.name: -1.0},
-            aligned.n_patients,
-        )
-        one_seed = len(first.seeds) == len(second.seeds) == len(tests) == 1
-        p = next(iter(tests.values())).p if one_seed else difference.p
-        rows.append((first.name, second.name, difference, tests, p))
-    adjusted = holm([row[-1] for row in rows])
-    n = len(aligned.labels)
-    return [Comparison(*row, p_holm, n) for row, p_holm in zip(rows, adjusted, strict=True)]
+    compared = [_difference(aligned, first, second) for first, second in pairs]
+    adjusted = holm([p for _, p in compared])
+    best = max(cells, key=lambda cell: aligned.correct(cell).mean())
+    found = []
+    for (first, second), (difference, p), p_holm in zip(pairs, compared, adjusted, strict=True):
+        if len(cells) <= ALL_PAIRS_UP_TO or best in (first, second):
+            tests = _tests(aligned, first, second)
+            names = (first.name, second.name)
+            found.append(Comparison(*names, difference, tests, p, p_holm, n))
+    return found
+
+
+def _difference(aligned: Aligned, first: Cell, second: Cell) -> tuple[Contrast, float]:
+    """First less second with its interval, and the p of the two."""
+    weights = {first.name: 1.0, second.name: -1.0}
+    difference = contrast(aligned.samples["accuracy"], weights, aligned.n_patients)
+    if not len(first.seeds) == len(second.seeds) == 1 or first.seeds != second.seeds:
+        return difference, difference.p
+    images = aligned.correct(first)[0].astype(int) - aligned.correct(second)[0]
+    by_patient = np.zeros(aligned.n_patients, dtype=np.int64)
+    np.add.at(by_patient, aligned.patient_numbers, images)
+    if (by_patient != 0).sum() < FEWEST_PATIENTS:  # a bootstrap cannot draw what it has not seen
+        difference = replace(difference, low=None, high=None)
+    return difference, sign_flip(by_patient)
 
 
 def _matched(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 JobState = Literal["finished", "pruned", "failed", "unfinished", "waiting"]
 
 CONFIG, ERROR = "config.yaml", "error.txt"
+LOCK_S = 45  # a job's grace after SIGTERM (30), and some
 # Keys under which the same run can be continued elsewhere: they change no number.
 NO_MATTER = ("folder", "data.cache_dir", "data.num_workers", "search")
 
@@ -88,8 +89,9 @@ def claimed(folder: Path, config: dict[str, Any], cfg: DictConfig) -> Iterator[N
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock", timeout=LOCK_S)
     try:
-        with FileLock(folder / ".lock", timeout=0):
+        with _waiting(folder, lock):
             _refuse_another_run(folder, config)
             if job_state(folder) not in ("finished", "pruned"):
                 (folder / ERROR).unlink(missing_ok=True)
@@ -103,6 +105,20 @@ def claimed(folder: Path, config: dict[str, Any], cfg: DictConfig) -> Iterator[N
         raise ConfigError(
             f"{folder} is being written by another process. Wait for it, or choose another name=…"
         ) from None
+
+
+@contextmanager
+def _waiting(folder: Path, lock: FileLock) -> Iterator[None]:
+    """Hold the lock; a run that was just told to stop may need a while to let go."""
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"{folder} is in use; waiting {LOCK_S} s for it …", flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def record_error(folder: Path) -> None:

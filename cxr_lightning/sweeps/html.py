@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -66,6 +67,7 @@ def _content(folder: Path, summary: Summary) -> dict[str, Any]:
         "written": time.strftime("%Y-%m-%d %H:%M"),
         "n_jobs": plan.n_jobs,
         "n_finished": sum(job["status"] == "finished" for job in jobs),
+        "n_pruned": sum(job["status"] == "pruned" for job in jobs),
         "others": [job for job in jobs if job["status"] not in ("finished", "pruned")],
         "problem": None,
         "study": None,
@@ -87,7 +89,8 @@ def _content(folder: Path, summary: Summary) -> dict[str, Any]:
         aligned = align(folder, plan)
     except DataError as error:
         return content | {"problem": str(error)}
-    results, found = cell_results(folder, plan, aligned), effects(aligned)
+    results = cell_results(folder, plan, aligned)
+    found = [] if plan.is_search else effects(aligned)
     one_run = next(iter(finished_runs(folder, plan).values()))[0]
     record = json.loads((one_run / "run.json").read_text())
     config = yaml.safe_load((one_run / "config.yaml").read_text())
@@ -96,8 +99,11 @@ def _content(folder: Path, summary: Summary) -> dict[str, Any]:
     baseline = max(counts) / sum(counts)
     return content | {
         "n_resamples": N_RESAMPLES,
+        "n_pairs": math.comb(len(results), 2),
         "n_runs": sum(cell.seeds for cell in results),
-        "has_seeds": min(cell.seeds for cell in results) > 1,
+        "has_seeds": max(cell.seeds for cell in results) > 1,
+        "has_single": min(cell.seeds for cell in results) < 2,
+        "accounts_for": _accounts_for(results),
         "aligned": aligned,
         "results": results,
         "baseline": baseline,
@@ -192,6 +198,13 @@ def _cost_chart(results: Sequence[CellResults]) -> Chart:
 def _chart(title: str, figure: Figure, words: str) -> Chart:
     encoded = base64.b64encode(charts.svg(figure).encode()).decode()
     return Chart(title, f"data:image/svg+xml;base64,{encoded}", f"{title}. {words}".strip())
+
+
+def _accounts_for(results: Sequence[CellResults]) -> str:
+    seeds = [cell.seeds for cell in results]
+    if max(seeds) < 2:
+        return "patients"
+    return "patients and seeds" + ("" if min(seeds) > 1 else "; of a single seed, patients")
 
 
 def _percent(share: float) -> str:

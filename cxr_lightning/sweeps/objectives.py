@@ -11,7 +11,7 @@ from cxr_lightning.errors import ConfigError
 def check_objectives(objectives: dict[str, str], has_validation: bool) -> None:
     """Raises `ConfigError`: none, one of test images, a wrong direction, one without images."""
     if not objectives:
-        raise ConfigError("hydra.sweeper.objectives is empty; give {val/f1_macro: maximize}.")
+        raise ConfigError("hydra.sweeper.objectives is empty; give [{val/f1_macro:maximize}].")
     for name, direction in objectives.items():
         if name.startswith("test/"):
             raise ConfigError(

@@ -161,7 +161,8 @@ def seconds_left(folder: Path) -> float | None:
             alike = max(_in_common(job, other) for other in done)
             times = [seconds[o.name] for o in done if _in_common(job, o) == alike]
             total += statistics.fmean(t for t in times if t is not None)
-    return total
+    not_drawn = plan.n_jobs - len(plan.jobs)  # of a search
+    return total + not_drawn * statistics.fmean(t for t in seconds.values() if t is not None)
 
 
 def _seconds(folder: Path) -> float | None:

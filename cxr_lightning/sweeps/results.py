@@ -31,8 +31,10 @@ class CellResults:
     records: list[dict[str, Any]]
 
     def sd(self, metric: str) -> float | None:
-        """Standard deviation over seeds (n - 1); None of a single one."""
-        return float(np.std(self.values[metric], ddof=1)) if self.seeds > 1 else None
+        """Standard deviation over seeds (n - 1); None of a single one, or of what is undefined."""
+        if self.seeds < 2 or np.isnan(self.values[metric]).any():
+            return None
+        return float(np.std(self.values[metric], ddof=1))
 
     @property
     def epoch_s(self) -> float:

@@ -30,10 +30,12 @@ except ImportError as error:
     ) from error
 
 from cxr_lightning.sweeps.objectives import check_objectives, directions, objective_values
+from cxr_lightning.sweeps.plan import REPLICATES
 from cxr_lightning.sweeps.space import Point, distribution, size, unseen, words
 from cxr_lightning.sweeps.workers import is_gone, worker
 
 MOST_INTERRUPTIONS = 3  # a trial that takes its worker down each time is not tried for ever
+FIRST = 3  # a search whose first trials all fail would only use up its trials
 DRAWS = 20
 Launch = Callable[[list[list[str]], int], Any]
 
@@ -85,6 +87,12 @@ class Search:
         self.fixed = [str(o.input_line) for o in overrides if not o.is_sweep_override()]
         if not self.space:
             raise ConfigError("Nothing to search: hydra.sweeper.params is empty.")
+        if luck := self.space.keys() & set(REPLICATES):
+            raise ConfigError(
+                f"{', '.join(sorted(luck))} cannot be searched: the best seed is the luckiest one."
+            )
+        if n_trials < 1:
+            raise ConfigError(f"hydra.sweeper.n_trials={n_trials}: at least 1 is needed.")
         self.search = {
             "study": study_name,
             "storage": storage,
@@ -113,10 +121,11 @@ class Search:
                     launch([self._overrides(trial) for trial in own], own[0].number)
                     for trial in own:
                         self._tell(trial)
+                    self._stop_if_all_fail()
             except BaseException:
                 for trial in own:
                     if trial.number in {t.number for t in self._trials(TrialState.RUNNING)}:
-                        self._put_back(trial._trial_id)
+                        self.storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
                 raise
         print(best_in_words(self.study, self.objectives))
 
@@ -133,6 +142,7 @@ class Search:
                     self.study.enqueue_trial(point)
                 trial = self.study.ask(self.space)
                 trial.set_user_attr("worker", worker)
+                trial.set_user_attr("folder", str(self.folder))
                 trials.append(trial)
             return trials
 
@@ -184,6 +194,9 @@ class Search:
     def _put_back_killed(self, worker: str) -> None:
         for trial in self._trials(TrialState.RUNNING):
             owner = trial.user_attrs.get("worker")
+            elsewhere = Path(trial.user_attrs.get("folder", self.folder))
+            if elsewhere != self.folder and elsewhere.exists():
+                continue  # a sweep with the same storage, whose workers are told there
             if owner != worker and (owner is None or is_gone(self.folder, owner)):
                 self._put_back(trial._trial_id)
 
@@ -198,10 +211,10 @@ class Search:
             "params": sorted(f"{name}: {one}" for name, one in self.space.items()),
             "overrides": sorted(o for o in self.fixed if not o.lstrip("+~").startswith(NO_MATTER)),
         }
-        started = self.study.user_attrs.get("started_with")
-        if started is None:
-            self.study.set_user_attr("started_with", asked)
-            return
+        started = self.study.user_attrs.get("started_with", asked)
+        if self.study.directions == directions(self.objectives) and not self._ended():
+            started = {**started, "objectives": asked["objectives"]}  # a misspelt one is mended
+        self.study.set_user_attr("started_with", started)
 
         def listed(values: list[str]) -> str:
             return ", ".join(values) or "(none)"
@@ -223,6 +236,17 @@ class Search:
         self.storage.set_trial_user_attr(trial_id, "interruptions", times)
         state = TrialState.FAIL if times >= MOST_INTERRUPTIONS else TrialState.WAITING
         self.storage.set_trial_state_values(trial_id, state)
+
+    def _stop_if_all_fail(self) -> None:
+        ended = self._ended()
+        if len(ended) >= FIRST and all(trial.state == TrialState.FAIL for trial in ended):
+            raise ConfigError(
+                f"The first {len(ended)} trials failed, so the search stops: {self.folder} has the "
+                "reason of each (error.txt). The same command goes on, with what is mended."
+            )
+
+    def _ended(self) -> list[FrozenTrial]:
+        return [trial for trial in self._trials() if trial.state.is_finished()]
 
     def _trials(self, *states: TrialState) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False, states=states or None)

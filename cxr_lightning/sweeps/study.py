@@ -68,7 +68,7 @@ def _pictures(study: optuna.Study, objectives: list[str]) -> dict[str, tuple[Fig
             drawn |= _of_objective(study, name, i)
         if len(objectives) > 1:
             front = _figure(optuna_charts.plot_pareto_front(study, target_names=objectives))
-            words = f"{len(study.best_trials)} trials are better than every other in one objective"
+            words = f"{len(study.best_trials)} trials; no other beats them in both objectives"
             drawn["Pareto front"] = (front, words)
     return drawn
 
@@ -113,5 +113,6 @@ def _of_objective(study: optuna.Study, name: str, i: int) -> dict[str, tuple[Fig
 def _figure(axes: Axes) -> Figure:
     figure = plt.gcf()
     figure.set_size_inches(7.5, 4)
-    axes.set_title("")
+    for where in ("left", "center", "right"):
+        axes.set_title("", loc=where)
     return figure

@@ -88,7 +88,7 @@ def test_only_finished_jobs_are_read(tmp_path: Path) -> None:
     ("rows", "classes", "n"),
     [
         (IMAGES[:2], ("x", "y"), 2),
-        ([("d.png", *IMAGES[0][1:]), *IMAGES[1:]], ("x", "y"), 3),
+        ([("b2.png", *IMAGES[0][1:]), *IMAGES[1:]], ("x", "y"), 3),
         ([(*IMAGES[0][:2], "y", 0.9), *IMAGES[1:]], ("x", "y"), 3),  # called another class
         (IMAGES, ("y", "x"), 3),  # another order of columns
     ],
@@ -214,7 +214,7 @@ def test_results_of_a_cell_add_up_its_runs(tmp_path: Path) -> None:
     jobs = plan(*({"model": "a", "seed": s} for s in ("0", "1", "2")))
     finish(tmp_path / "model-a_seed-0", [1, *LABELS[1:]])
     finish(tmp_path / "model-a_seed-1", [1, 1, *LABELS[2:-1], 0])
-    (tmp_path / "model-a_seed-1" / "curves.csv").unlink()
+    (tmp_path / "model-a_seed-0" / "curves.csv").unlink()
     (cell,) = cell_results(tmp_path, jobs, align(tmp_path, jobs))
     assert (cell.name, cell.seeds) == ("a", 2)
     assert cell.confusion.tolist() == [[1, 3, 0, 0], [0, 6, 0, 0], [0, 0, 8, 0], [1, 0, 0, 1]]

@@ -109,7 +109,7 @@ def test_one_seed_speaks_of_networks_and_asks_for_more(tmp_path: Path) -> None:
     finish(tmp_path / "model-b", wrong(0, 1, 2, 3, 4, 5, 6, 7))
     text = page(tmp_path)
     # Eight images only a has right: p = 2 / 2^8 = .0078.
-    assert "this network of “a” is more accurate than “b”, by 80.0 points." in text
+    assert "of these networks, “a” is more accurate than “b”, by 80.0 points." in text
     assert "Whether the recipes differ takes more seeds" in text
     assert "0.008" in text
 

@@ -175,7 +175,7 @@ def test_options_of_the_configuration_are_passed_on_and_those_of_the_sweep_are_n
     "text",
     [
         *("it's", 'a "b"', "a b, (c) [d]", "x=y", "größe", "~", "null", "1"),
-        r"a\b",
+        *(r"a\b", r"a\\b", r"it\'s", "end\\", r"C:\outputs\it's"),
     ],
 )
 def test_any_name_is_read_back_by_hydra_as_it_was(text: str) -> None:

@@ -207,6 +207,8 @@ def test_a_sweep_killed_three_times_ends_with_the_same_tables(home: Path) -> Non
         finished.append(len(list(killed.glob("*/metrics.json"))))
     # The third time it begins with the second job and dies in the sixth.
     assert finished == [1, 1, 5]
+    so_far = pd.read_csv(killed / "summary.csv")["status"].tolist()
+    assert so_far == ["finished"] * 5 + ["waiting"] * 7
     assert run(home, "name=killed", *words) == 0
     screen = (home / "screen.txt").read_text().splitlines()
     assert screen[0] == "Sweep outputs/killed: 12 jobs, of which 5 finished, 1 unfinished"

@@ -164,14 +164,33 @@ def test_ctrl_c_between_drawing_and_starting_loses_no_point(
     assert launch.points[0] == [f"optim.lr={drawn['optim.lr']!r}", f"model={drawn['model']}"]
 
 
-def test_a_trial_interrupted_three_times_has_failed(tmp_path: Path) -> None:
+def test_a_trial_whose_worker_is_killed_three_times_has_failed(tmp_path: Path) -> None:
     seen = []
     for _ in range(3):
-        with pytest.raises(KeyboardInterrupt):
-            run(tmp_path, 2, ends={0: interrupt})
-        seen.append(states(make_search(tmp_path, 2)))
+        killed = start_worker(
+            tmp_path, 2, FakeLaunch(tmp_path, {0: lambda: signal.raise_signal(signal.SIGKILL)})
+        )
+        killed.join()
+        search = make_search(tmp_path, 2)
+        search._put_back_killed("another")
+        seen.append(states(search))
     assert seen == [["WAITING"], ["WAITING"], ["FAIL"]]
     assert run(tmp_path, 2).batches == [[1]]
+
+
+def test_a_trial_that_is_stopped_on_purpose_may_go_on_however_often(tmp_path: Path) -> None:
+    for _ in range(4):
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, 1, ends={0: interrupt})
+    assert states(make_search(tmp_path, 1)) == ["WAITING"]
+    assert run(tmp_path, 1).batches == [[0]]
+
+
+def test_a_search_whose_first_trials_all_fail_stops_and_can_be_mended(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^The first 3 trials failed, so the search stops"):
+        run(tmp_path, 9, ends=dict.fromkeys(range(9), "failed"))
+    assert states(make_search(tmp_path, 9)) == ["FAIL"] * 3
+    assert run(tmp_path, 5).batches == [[3], [4]]
 
 
 def test_failed_nan_and_pruned_trials_are_marked_and_the_search_goes_on(
@@ -188,6 +207,7 @@ def test_a_misspelt_objective_ends_the_search_and_keeps_the_trial(tmp_path: Path
     with pytest.raises(ConfigError, match=r"The objective val/f1 is not logged"):
         run(tmp_path, 2, **misspelt)
     assert states(make_search(tmp_path, 2, **misspelt)) == ["WAITING"]
+    assert run(tmp_path, 2).batches == [[0], [1]]  # mended
 
 
 def start_worker(folder: Path, n_trials: int, launch: Launch, start: Barrier | None = None) -> Any:

@@ -50,7 +50,7 @@ def open_search(folder: Path, *words: str, **options: Any) -> Search:
             {"val/loss": "min"},
             "hydra.sweeper.objectives: val/loss=min; maximize or minimize.",
         ),
-        ({}, "hydra.sweeper.objectives is empty; give {val/f1_macro: maximize}."),
+        ({}, "hydra.sweeper.objectives is empty; give [{val/f1_macro:maximize}]."),
     ],
 )
 def test_wrong_objectives_are_refused(

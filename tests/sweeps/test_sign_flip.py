@@ -1,0 +1,96 @@
+"""Tests of two networks by patient, of a mean's interval, and of what is corrected for."""
+
+from itertools import product
+from math import sqrt
+
+import numpy as np
+import pytest
+from scipy.stats import t
+from written_sweeps import CLASSES
+
+from cxr_lightning.sweeps.aligned import Aligned, Cell
+from cxr_lightning.sweeps.comparisons import comparisons
+from cxr_lightning.sweeps.statistics import Sample, contrast, holm, mcnemar, sign_flip
+
+
+@pytest.mark.parametrize(
+    ("differences", "p"),
+    [
+        ([1] * 6, 2 / 64),  # all six for the first: both tails of 2^6
+        ([2, 1], 0.5),  # sums 3, 1, -1, -3: two of four are as far as 3
+        ([2, -1], 1.0),  # sum 1: all four are as far
+        ([3, 0, 0], 1.0),  # one patient who differs shows nothing
+        ([4, 4, 4, 4, -1], 4 / 32),  # sum 15: as far are ±(16 - 1) and ±(16 + 1), of 2^5
+        ([], 1.0),
+        ([0, 0], 1.0),
+    ],
+)
+def test_p_by_hand(differences: list[int], p: float) -> None:
+    assert sign_flip(differences) == pytest.approx(p)
+
+
+def test_p_is_the_share_of_all_signs() -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        d = rng.integers(-3, 4, size=7)
+        sums = [abs(sum(np.multiply(signs, d))) for signs in product((1, -1), repeat=7)]
+        assert sign_flip(d) == pytest.approx(np.mean(np.array(sums) >= abs(d.sum())))
+
+
+def test_it_is_mcnemars_where_every_patient_has_one_image() -> None:
+    rng = np.random.default_rng(2)
+    for _ in range(20):
+        first, second = rng.random((2, 40)) < 0.7
+        assert sign_flip(first.astype(int) - second) == pytest.approx(mcnemar(first, second).p)
+
+
+def of(right: dict[str, list[bool]], patients: list[str]) -> Aligned:
+    """Cells of one seed; image i is right or not, and called NORMAL if not."""
+    cells = [
+        Cell({"model": name}, [""], np.eye(4)[[0 if r else 1 for r in images]][None])
+        for name, images in right.items()
+    ]
+    n = len(patients)
+    return Aligned(CLASSES, [f"{i}" for i in range(n)], np.zeros(n, dtype=int), patients, cells)
+
+
+def test_four_images_of_a_patient_are_one_witness() -> None:
+    # Six patients of four images; those of two the first network alone has right.
+    a, b = [True] * 24, [False] * 8 + [True] * 16
+    patients = [f"p{i // 4}" for i in range(24)]
+    (pair,) = comparisons(of({"a": a, "b": b}, patients))
+    assert pair.mcnemar[""].p == pytest.approx(2 / 2**8)
+    assert pair.p == pytest.approx(2 / 2**2)  # two patients
+    assert pair.words == "“a” and “b”: not distinguishable at n = 24."
+    assert (pair.difference.low, pair.difference.high) == (None, None)  # too few to resample
+
+
+def test_the_best_of_many_is_corrected_for_all_pairs() -> None:
+    rng = np.random.default_rng(3)
+    right = {f"{i}": (rng.random(60) < 0.6 + 0.03 * i).tolist() for i in range(10)}
+    aligned = of(right, [f"p{i}" for i in range(60)])
+    found = comparisons(aligned)
+    assert len(found) == 9
+    (best,) = set.intersection(*({c.first, c.second} for c in found))
+    assert best == max(right, key=lambda name: sum(right[name]))
+    one = {name: np.array(images).astype(int) for name, images in right.items()}
+    pairs = [(a, b) for i, a in enumerate(right) for b in list(right)[i + 1 :]]
+    corrected = dict(zip(pairs, holm([sign_flip(one[a] - one[b]) for a, b in pairs]), strict=True))
+    assert len(pairs) == 45
+    assert [c.p_holm for c in found] == [corrected[c.first, c.second] for c in found]
+
+
+def test_a_mean_has_banerjees_interval() -> None:
+    # Seeds .8 and .6: s² = .02, / 2 = .01, 1 degree. Patients: .65 or .75, variance .005 (n - 1 of
+    # two), 10 degrees.
+    sample = Sample(np.array([0.8, 0.6]), np.array([[0.75, 0.85], [0.55, 0.65]]))
+    mean = contrast({"a": sample}, {"a": 1.0}, n_patients=11)
+    half = sqrt(t.ppf(0.975, 10) ** 2 * 0.005 + t.ppf(0.975, 1) ** 2 * 0.01)
+    assert (mean.value, mean.low, mean.high) == pytest.approx((0.7, 0.7 - half, 0.7 + half))
+
+
+def test_of_one_patient_nothing_can_be_estimated() -> None:
+    sample = Sample(np.array([0.8, 0.6]), np.array([[0.8, 0.8], [0.6, 0.6]]))
+    other = Sample(np.array([0.5, 0.6]), np.array([[0.5, 0.5], [0.6, 0.6]]))
+    found = contrast({"a": sample, "b": other}, {"a": 1.0, "b": -1.0}, n_patients=1)
+    assert (found.value, found.low, found.high, found.p) == (pytest.approx(0.15), None, None, 1.0)
