@@ -69,8 +69,9 @@ def run_command(name: str, run: Callable[[DictConfig], Any]) -> None:
             if (folder / ERROR).exists():
                 _say(f"Job {folder.name} failed: {_sentence(error)}\n  (trace: {folder / ERROR})")
             else:
-                _say(f"Job {folder.name} was refused: {_sentence(error)}")
-                refuse(folder.parent, folder.name, _sentence(error))
+                _say(f"Job {folder.name} failed: {_sentence(error)}")
+                if name == "train":
+                    refuse(folder.parent, folder.name, _sentence(error))
             return None
 
     _multirun_flag_first(sys.argv)

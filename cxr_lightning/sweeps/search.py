@@ -258,19 +258,28 @@ def open_storage(url: str) -> "optuna.storages.BaseStorage":
     return optuna.storages.RDBStorage(url, engine_kwargs=options)
 
 
+def best_trials(study: "optuna.Study") -> list[FrozenTrial]:
+    """The best trial, the earliest of equals; with several objectives the Pareto front."""
+    best = study.best_trials if study.get_trials(states=[TrialState.COMPLETE]) else []
+    return best if len(study.directions) > 1 else best[:1]
+
+
 def best_in_words(study: "optuna.Study", objectives: dict[str, str]) -> str:
-    """How many trials ended how, and the best ones with their parameters."""
+    """How many trials ended how, and the best ones with their parameters, rounded."""
     states = Counter(trial.state.name.lower() for trial in study.get_trials(deepcopy=False))
     lines = [f"{sum(states.values())} trials: " + ", ".join(f"{n} {s}" for s, n in states.items())]
-    if states["complete"]:
-        for trial in study.best_trials:
-            values = zip(objectives, trial.values, strict=True)
-            lines.append(
-                f"Best: trial-{trial.number:03d}, "
-                + ", ".join(f"{name} {value:.4f}" for name, value in values)
-                + ", with "
-                + " ".join(words(trial.params))
-            )
+    for trial in best_trials(study):
+        values = zip(objectives, trial.values, strict=True)
+        rounded = {
+            name: float(f"{value:.3g}") if isinstance(value, float) else value
+            for name, value in trial.params.items()
+        }
+        lines.append(
+            f"Best: trial-{trial.number:03d}, "
+            + ", ".join(f"{name} {value:.4f}" for name, value in values)
+            + ", with "
+            + " ".join(words(rounded))
+        )
     return "\n".join(lines)
 
 

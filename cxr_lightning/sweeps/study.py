@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from optuna.visualization import matplotlib as optuna_charts
 
 from cxr_lightning.sweeps.plan import Plan
-from cxr_lightning.sweeps.search import best_in_words, open_storage
+from cxr_lightning.sweeps.search import best_in_words, best_trials, open_storage
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def study_results(folder: Path, plan: Plan) -> StudyResults | None:
         objectives=list(objectives),
         sentences=best_in_words(study, objectives).splitlines(),
         trials=study.get_trials(deepcopy=False),
-        best=[f"trial-{trial.number:03d}" for trial in study.best_trials] if complete else [],
+        best=[f"trial-{trial.number:03d}" for trial in best_trials(study)],
         figures={title: figure for title, (figure, _) in pictures.items()},
         words={title: words for title, (_, words) in pictures.items()},
     )
@@ -113,6 +113,9 @@ def _of_objective(study: optuna.Study, name: str, i: int) -> dict[str, tuple[Fig
 def _figure(axes: Axes) -> Figure:
     figure = plt.gcf()
     figure.set_size_inches(7.5, 4)
+    for each in figure.axes:
+        each.grid(False)
+        each.set_facecolor("white")  # light lines are seen on it, not on the style's grey
     for where in ("left", "center", "right"):
         axes.set_title("", loc=where)
     return figure

@@ -171,7 +171,6 @@ def test_a_refused_job_counts_as_failed_until_the_sweep_is_started_again(tmp_pat
     assert [state_of(tmp_path, again, job) for job in again.jobs] == ["finished", "waiting"]
 
 
-@pytest.mark.xfail(strict=True, reason="sweep.json is looked for, which only cxr-train writes")
 def test_a_failing_job_of_cxr_evaluate_does_not_stop_the_others(
     clean: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
