@@ -31,11 +31,12 @@ JOBS = ["imbalance.gamma--1", "imbalance.gamma-0", "imbalance.gamma-2"]
 
 
 def start(*arguments: str, cwd: Path) -> Done:
-    wide = {"COLUMNS": "160"}  # not to fold a cell
+    # Nothing that a command in the tests' own process has set; wide, not to fold a cell.
+    own = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"}
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=cwd,
-        env=os.environ | wide,
+        env=own | {"COLUMNS": "160"},
         capture_output=True,
         text=True,
         check=False,

@@ -36,7 +36,12 @@ OPTIONS = [
 N_JOBS = max(2, len(available_cores()))
 PARALLEL = ["hydra/launcher=processes", f"hydra.launcher.n_jobs={N_JOBS}"]
 GAMMAS = "imbalance.gamma=-1,0"
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "COLUMNS": "160"}
+
+
+def environment() -> dict[str, str]:
+    """One thread, and nothing that a command in the tests' own process has set."""
+    own = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"}
+    return own | {"OMP_NUM_THREADS": "1", "COLUMNS": "160"}
 
 
 def command(*arguments: str) -> list[str]:
@@ -68,7 +73,7 @@ def sweeps(home: Path) -> dict[str, Done]:
         name: subprocess.Popen(
             command(*given),
             cwd=home,
-            env=os.environ | ONE_THREAD,
+            env=environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -133,6 +138,7 @@ def test_ctrl_c_ends_the_jobs_and_the_exit_code_tells(home: Path) -> None:
     sweep = subprocess.Popen(
         command("name=stopped", "seed=0,1", *PARALLEL),
         cwd=home,
+        env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -155,7 +161,9 @@ def test_ctrl_c_ends_the_jobs_and_the_exit_code_tells(home: Path) -> None:
 
 def test_a_sweep_without_slots_is_refused(home: Path) -> None:
     words = command("name=none", "seed=0,1", PARALLEL[0], "hydra.launcher.n_jobs=0")
-    done = subprocess.run(words, cwd=home, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        words, cwd=home, env=environment(), capture_output=True, text=True, check=False
+    )
     assert done.returncode == 1
     assert done.stderr == "train: hydra.launcher.n_jobs=0: at least 1 is needed.\n"
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -41,8 +42,12 @@ SEEDS = plan_of({"seed": "0"}, {"seed": "1"}, fixed=["model=cnn5"])
 def clean() -> Iterator[None]:
     """Puts back what a command in this process changes."""
     hydra_state, handlers = Singleton.get_state(), logging.root.handlers[:]
+    full_error = os.environ.pop("HYDRA_FULL_ERROR", None)
     signals = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
     yield
+    os.environ.pop("HYDRA_FULL_ERROR")
+    if full_error is not None:
+        os.environ["HYDRA_FULL_ERROR"] = full_error
     Singleton.set_state(hydra_state)
     logging.captureWarnings(False)
     logging.root.handlers[:] = handlers
@@ -76,7 +81,6 @@ def test_the_plan_is_what_hydra_runs_in_its_order(
     monkeypatch.chdir(tmp_path)
     Path("own.yaml").write_text(f"defaults: [train, _self_]\n{SWEEPER}\n")
     monkeypatch.setattr(sys, "argv", ["cxr-train", *words, "name=x", "-m"])
-    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
     monkeypatch.setattr("cxr_lightning.sweeps.table.write_summary", lambda folder: None)
     monkeypatch.setattr("cxr_lightning.sweeps.report.write_report", lambda folder: None)
     run_command("train", run)
