@@ -211,7 +211,7 @@ def test_a_job_whose_folder_holds_another_run_makes_the_sweep_fail(tmp_path: Pat
     (job / "config.yaml").write_text((job / "config.yaml").read_text() + "seed: 7\n")
     done = train("seed=range(0,1)", cwd=tmp_path)
     refused = f"{job} holds a run with another configuration: "
-    assert done.stderr.startswith(f"train: Job seed-0 was refused: {refused}")
+    assert done.stderr.startswith(f"train: Job seed-0 failed: {refused}")
     assert done.stderr.endswith("train: 1 jobs failed: seed-0\n")
     assert done.returncode == 1
     table = pd.read_csv(job.parent / "summary.csv")
