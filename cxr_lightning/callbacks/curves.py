@@ -1,4 +1,4 @@
-"""curves.csv: every epoch's metrics, kept through interruptions."""
+"""curves.csv: every epoch's metrics, the same for the same run however often it was cut off."""
 
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ class Curves(Checkpoint):
             | {
                 name: value.item()
                 for name, value in trainer.callback_metrics.items()
-                if self._validated or not name.startswith("val/")
+                if not name.startswith("time/" if self._validated else ("time/", "val/"))
             }
         )
         self._write()

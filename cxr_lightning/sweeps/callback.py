@@ -1,6 +1,7 @@
 """What a sweep shows and writes around its jobs, whichever launcher runs them."""
 
 import sys
+import traceback
 from collections import Counter
 from pathlib import Path
 from typing import Any, NoReturn
@@ -73,9 +74,13 @@ class SweepProgress(Callback):
         from cxr_lightning.sweeps.report import write_report
 
         folder = Path(config.hydra.sweep.dir)
-        write_report(folder)
         plan = read_plan(folder)
         failed = [job.name for job in plan.jobs if state_of(folder, plan, job) == "failed"]
+        try:
+            write_report(folder)
+        except Exception:  # Hydra would make a warning of it and exit with 0
+            traceback.print_exc()
+            _exit(f"the report of {folder} could not be written; the jobs' results are there")
         if failed:
             _exit(f"{len(failed)} jobs failed: {', '.join(failed)}")
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 JobState = Literal["finished", "pruned", "failed", "unfinished", "waiting"]
 
 CONFIG, ERROR = "config.yaml", "error.txt"
+KEPT = ("metrics.json", "pruned.json", "curves.csv", "checkpoints")
 LOCK_S = 45  # a job's grace after SIGTERM (30), and some
 # Keys under which the same run can be continued elsewhere: they change no number.
 NO_MATTER = ("folder", "data.cache_dir", "data.num_workers", "search")
@@ -128,6 +129,8 @@ def record_error(folder: Path) -> None:
 
 
 def _refuse_another_run(folder: Path, config: dict[str, Any]) -> None:
+    if job_state(folder) == "failed" and not any((folder / kept).exists() for kept in KEPT):
+        return  # it failed before there was anything to lose; its configuration may be mended
     if not (folder / CONFIG).exists():
         if (folder / "metrics.json").exists() or last_checkpoint(folder):
             raise ConfigError(

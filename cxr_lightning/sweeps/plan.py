@@ -53,6 +53,9 @@ def plan_grid(command: Sequence[str], params: Mapping[str, str]) -> Plan:
     """The jobs that Hydra's own sweeper makes of `command`, in its order.
 
     params: `hydra.sweeper.params`, which the command line beats.
+
+    Raises:
+        ConfigError: two jobs would share a folder.
     """
     words = [f"{key}={value}" for key, value in params.items()] + words_about_runs(command)
     overrides = OverridesParser.create().parse_overrides(words)
@@ -60,7 +63,15 @@ def plan_grid(command: Sequence[str], params: Mapping[str, str]) -> Plan:
     fixed = sorted(str(o.input_line) for o in overrides if not o.is_sweep_override())
     of_jobs = BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]
     values = [values_of(words, swept) for words in of_jobs]
-    jobs = {folder_name(of_job): Job(folder_name(of_job), of_job) for of_job in values}
+    jobs: dict[str, Job] = {}
+    for of_job in values:
+        name = folder_name(of_job)
+        if name in jobs and jobs[name].values != of_job:
+            raise ConfigError(
+                f"{jobs[name].values} and {of_job} would have the same folder, {name}: characters "
+                "other than letters, digits and . _ + - do not tell names apart."
+            )
+        jobs[name] = Job(name, of_job)
     return Plan(False, list(command), fixed, swept, len(values), list(jobs.values()))
 
 
@@ -161,7 +172,7 @@ def seconds_left(folder: Path) -> float | None:
             alike = max(_in_common(job, other) for other in done)
             times = [seconds[o.name] for o in done if _in_common(job, o) == alike]
             total += statistics.fmean(t for t in times if t is not None)
-    not_drawn = plan.n_jobs - len(plan.jobs)  # of a search
+    not_drawn = plan.n_jobs - len(plan.jobs) if plan.is_search else 0
     return total + not_drawn * statistics.fmean(t for t in seconds.values() if t is not None)
 
 

@@ -115,6 +115,7 @@ def test_other_ranks_neither_write_nor_wait(
 def test_another_configuration_is_refused_and_the_folder_left_as_it_is(tmp_path: Path) -> None:
     claim(tmp_path)
     (tmp_path / "error.txt").write_text("why the run failed")
+    (tmp_path / "curves.csv").touch()  # there is something to lose
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     other = {**CONFIG, "seed": 1, "optim": {"lr": 0.2, "momentum": 0.9}}
     with pytest.raises(ConfigError) as caught:
@@ -247,3 +248,14 @@ def test_a_failure_is_told_in_one_line(text: str, expected: str, tmp_path: Path)
     (tmp_path / "error.txt").write_text(text)
     assert failure(tmp_path).startswith(expected)
     assert "\n" not in failure(tmp_path)
+
+
+def test_a_run_that_failed_before_it_had_anything_may_be_mended(tmp_path: Path) -> None:
+    claim(tmp_path, {**CONFIG, "seed": 1})
+    (tmp_path / "error.txt").write_text("ConfigError: seed: too small\n")
+    claim(tmp_path, {**CONFIG, "seed": 2})
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["seed"] == 2
+    (tmp_path / "error.txt").touch()
+    (tmp_path / "curves.csv").touch()
+    with pytest.raises(ConfigError, match=r"seed=2 \(now 3\)"):
+        claim(tmp_path, {**CONFIG, "seed": 3})

@@ -244,3 +244,8 @@ def test_the_time_left_is_that_of_the_jobs_most_alike(tmp_path: Path) -> None:
     (tmp_path / "model-b_augment-flip_seed-1" / "error.txt").touch()
     (tmp_path / "model-b_augment-flip_seed-0" / "config.yaml").touch()  # running: counted whole
     assert seconds_left(tmp_path) == 12 + 12 + 30 + 18
+
+
+def test_jobs_that_would_share_a_folder_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"would have the same folder, model.weights-a-b: "):
+        plan_grid(["cxr-train", "-m", "model.weights=a/b,a-b"], {})

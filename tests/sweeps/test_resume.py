@@ -96,7 +96,7 @@ def at(
 
 def curves(folder: Path) -> pd.DataFrame:
     """Every epoch's metrics, as written; without the seconds it took."""
-    return pd.read_csv(folder / "curves.csv", dtype=str).drop(columns="time/train_epoch_s")
+    return pd.read_csv(folder / "curves.csv", dtype=str)
 
 
 def assert_same_run(one: Path, other: Path) -> None:
