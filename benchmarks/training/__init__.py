@@ -1,0 +1,1 @@
+"""Seconds an image in steady training: one module a contender, each in its users' own idiom."""

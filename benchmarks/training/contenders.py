@@ -1,0 +1,72 @@
+"""Who is compared in training, and the settings of which the fastest is taken."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.rounds import missing_peer
+
+OURS, LIMIT = "ours", "limit"
+Options = dict[str, Any]
+WORKERS: tuple[Options, ...] = ({"workers": 0}, {"workers": 2})
+FAST: Options = {"fused": True, "keep_memory": True}
+# bfloat16 first: the quick run takes the first.
+LIMITS: tuple[Options, ...] = (
+    {**FAST, "bf16": True},
+    FAST,
+    {**FAST, "bf16": True, "compiled": True},
+    {"bf16": True},
+)
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A way to train.
+
+    module: in `benchmarks.training`, with `run(case, **options)`. choices: options tried once, of
+    which the fastest is measured. same: given ours' precision and memory format. needs: modules
+    that must be installed.
+    """
+
+    name: str
+    module: str
+    choices: tuple[Options, ...] = WORKERS
+    same: bool = False
+    needs: tuple[str, ...] = ()
+
+    @property
+    def is_peer(self) -> bool:
+        """Neither ours nor the limit."""
+        return self.module not in ("ours", "limit")
+
+
+def _peers(same: bool) -> list[Contender]:
+    suffix = ", given the same" if same else ""
+    on_disk: tuple[Options, ...] = tuple({**choice, "persistent": True} for choice in WORKERS)
+    return [
+        Contender(f"student{suffix}", "student", same=same),
+        Contender(f"Lightning template{suffix}", "template", same=same),
+        Contender(f"MONAI CacheDataset{suffix}", "monai_cached", same=same, needs=("monai",)),
+        Contender(
+            f"MONAI PersistentDataset{suffix}", "monai_cached", on_disk, same, needs=("monai",)
+        ),
+        Contender(f"TorchXRayVision{suffix}", "xrayvision", same=same, needs=("torchxrayvision",)),
+        Contender(f"fastai{suffix}", "fastai_learner", same=same, needs=("fastai",)),
+    ]
+
+
+USUAL, SAME = _peers(same=False), _peers(same=True)
+
+CONTENDERS = (
+    Contender(OURS, "ours", choices=({},)),
+    *USUAL,
+    *SAME,
+    Contender("limit, float32", "limit", (FAST,), same=True),
+    Contender(LIMIT, "limit", LIMITS, same=True),
+)
+
+
+def available() -> tuple[list[Contender], list[str]]:
+    """The contenders that can run here, and a sentence for each that cannot."""
+    sentences = {c.name: missing_peer(c.name, c.needs) for c in CONTENDERS}
+    can = [c for c in CONTENDERS if sentences[c.name] is None]
+    return can, [sentence for sentence in sentences.values() if sentence]
