@@ -64,6 +64,14 @@ def test_gpus_are_those_that_cuda_may_see(
     assert visible_gpus() == expected
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c_is_heard() -> Iterator[None]:
+    """Where tests are started in the background, SIGINT is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class Script(Process):
     """A job that runs `command` as Python code, in its folder."""
 
