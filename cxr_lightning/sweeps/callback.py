@@ -50,6 +50,8 @@ class SweepProgress(Callback):
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Print which job of how many this is, and the time left."""
         if config.hydra.mode == RunMode.MULTIRUN:
+            from cxr_lightning.sweeps.table import short
+
             folder = Path(config.hydra.sweep.dir)
             name = Path(config.hydra.runtime.output_dir).name
             left = seconds_left(folder)
@@ -57,7 +59,7 @@ class SweepProgress(Callback):
                 left /= config.hydra.launcher.get("n_jobs") or 1
             plan = read_plan(folder)
             drawn = values_of(config.hydra.overrides.task, plan.swept) if plan.is_search else {}
-            words = [name, *(f"{key}={value}" for key, value in drawn.items())]
+            words = [name, *(f"{key}={short(value)}" for key, value in drawn.items())]
             words += [f"· {duration(left)} left"] if left else []
             number = f"Job {config.hydra.job.num + 1} of {plan.n_jobs}"
             print(f"{number}: {' '.join(words)}", flush=True)

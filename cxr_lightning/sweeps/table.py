@@ -105,7 +105,7 @@ def shown_jobs(summary: Summary) -> "pd.DataFrame":
     jobs = summary.jobs
     swept = [key for key in summary.plan.swept if key in jobs]
     named = ["job"] if summary.plan.is_search or not swept else []
-    shown = jobs[[*named, *swept]].map(_short)
+    shown = jobs[[*named, *swept]].map(short)
     for name, title in (HEADLINES | _recalls(summary)).items():
         if name in jobs:
             head = f"{title} (95%)" if name in WITH_INTERVAL else title
@@ -195,7 +195,7 @@ def _recalls(summary: Summary) -> dict[str, str]:
     return {m: m.removeprefix("test/") for m in summary.metrics() if m.startswith("test/recall/")}
 
 
-def _short(value: object) -> object:
+def short(value: object) -> object:
     """A number that a search has drawn, in three digits; all else as it was typed."""
     text = str(value)
     digits = sum(character.isdigit() for character in text)
