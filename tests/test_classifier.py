@@ -175,8 +175,7 @@ def test_training_logs_its_loss_and_a_few_metrics(
     fitted = trainer(tmp_path, max_epochs=1)
     fitted.fit(classifier(), loader(), loader())
     logged = {name for name in fitted.callback_metrics if name.startswith("train/")}
-    few = ["loss", "accuracy", "balanced_accuracy", "f1_macro"]
-    few += [f"recall/{name}" for name in CLASSES]
+    few = ("loss", "accuracy", "balanced_accuracy", "f1_macro", *(f"recall/{k}" for k in CLASSES))
     assert logged == {f"train/{name}" for name in few}
 
 

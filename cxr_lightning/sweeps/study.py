@@ -35,7 +35,8 @@ class StudyResults:
 
 def study_results(folder: Path, plan: Plan) -> StudyResults | None:
     """The study of the search in `folder`; None where no trial has started yet."""
-    configs = (folder / job.name / "config.yaml" for job in plan.jobs)
+    # The latest trial's: the first ones may have been started with a misspelt objective.
+    configs = (folder / job.name / "config.yaml" for job in reversed(plan.jobs))
     search: dict[str, Any] | None = next(
         (yaml.safe_load(file.read_text())["search"] for file in configs if file.exists()), None
     )

@@ -12,7 +12,7 @@ from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
 from cxr_lightning.config import DataConfig, SplitConfig
-from cxr_lightning.data.datamodule import XrayDataModule, loader_workers
+from cxr_lightning.data.datamodule import XrayDataModule
 from cxr_lightning.data.dataset import Batch
 from cxr_lightning.data.decode import decode
 from cxr_lightning.data.sampler import TrainSampler
@@ -279,34 +279,3 @@ def test_lightning_draws_each_epoch_anew(
         expected = datamodule.rows("train")[[position for position, _ in sampler]]
         assert module.rows[epoch] == expected.tolist()
     assert module.rows[0] != module.rows[1]
-
-
-@pytest.mark.parametrize(
-    ("asked", "n_gpus", "cores", "workers"),
-    [
-        ("auto", 0, 16, 0),
-        ("auto", 1, 32, 8),  # eight at most
-        ("auto", 2, 12, 6),  # the cores of one GPU: 12 / 2
-        (3, 0, 2, 3),
-        (0, 4, 64, 0),
-    ],
-)
-@pytest.mark.parametrize("has_affinity", [True, False])
-def test_loader_workers(
-    asked: int | str,
-    n_gpus: int,
-    cores: int,
-    workers: int,
-    has_affinity: bool,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("torch.cuda.device_count", lambda: n_gpus)
-    if has_affinity:  # a job beside others may use a share of the machine
-        monkeypatch.setattr(
-            "os.sched_getaffinity", lambda process: set(range(cores)), raising=False
-        )
-        monkeypatch.setattr("os.cpu_count", lambda: 1000)
-    else:  # macOS
-        monkeypatch.delattr("os.sched_getaffinity", raising=False)
-        monkeypatch.setattr("os.cpu_count", lambda: cores)
-    assert loader_workers(asked) == workers

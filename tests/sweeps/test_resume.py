@@ -95,7 +95,7 @@ def at(
 
 
 def curves(folder: Path) -> pd.DataFrame:
-    """Every epoch's metrics, as written; without the seconds it took."""
+    """Every epoch's metrics, as written."""
     return pd.read_csv(folder / "curves.csv", dtype=str)
 
 

@@ -250,3 +250,11 @@ def test_a_sweep_that_was_moved_keeps_its_study(tmp_path: Path) -> None:
     (tmp_path / "first").rename(tmp_path / "moved")
     results = study_results(tmp_path / "moved", plan)
     assert results is not None and results.best == ["trial-001"]
+
+
+def test_results_are_named_by_the_latest_trials_objective(tmp_path: Path) -> None:
+    plan = make_study(tmp_path, [[0.5], [0.9]], F1)
+    first = tmp_path / "trial-000" / "config.yaml"  # finished, and only then found misspelt
+    first.write_text(first.read_text().replace("val/f1_macro", "val/f1"))
+    results = study_results(tmp_path, plan)
+    assert results is not None and results.objectives == ["val/f1_macro"]
