@@ -53,16 +53,19 @@ def _train(config: "TrainConfig") -> TrainResult:
     from pytorch_lightning import Trainer, seed_everything
 
     from cxr_lightning import assemble, screen
+    from cxr_lightning.allocator import keep_freed_memory
     from cxr_lightning.callbacks.checkpoint_io import AtomicCheckpointIO
     from cxr_lightning.callbacks.curves import Curves
     from cxr_lightning.callbacks.dashboard import Dashboard
     from cxr_lightning.callbacks.results import TestResults
     from cxr_lightning.callbacks.resume import Resumable
     from cxr_lightning.callbacks.run_record import RunRecord
+    from cxr_lightning.callbacks.stopwatch import Stopwatch
     from cxr_lightning.instantiate import build_all
     from cxr_lightning.sweeps.folder import last_checkpoint
 
     assemble.check_run(config)
+    keep_freed_memory()
     callbacks, loggers = build_all(config.callbacks), build_all(config.logger)
     seed_everything(config.seed, workers=True, verbose=False)
     datamodule = assemble.build_datamodule(config)

@@ -1,15 +1,12 @@
 """(f) The limit: the same network stepped on one batch that is there already."""
 
-import ctypes
-import platform
 import time
 
 import torch
 from torch import nn
 
 from benchmarks.training.case import LEARNING_RATE, Case
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
+from cxr_lightning.allocator import keep_freed_memory
 
 
 def run(
@@ -26,7 +23,7 @@ def run(
     No file, no loader, no preprocessing, no metric: float pixels in the network's memory format,
     in as many channels as ours feeds its backbone.
 
-    fused: all of Adam in one kernel. compiled: by torch.compile. keep_memory: see below.
+    fused: all of Adam in one kernel. compiled: by torch.compile. keep_memory: `keep_freed_memory`.
     """
     if keep_memory:
         keep_freed_memory()
@@ -48,15 +45,3 @@ def run(
         optimizer.step()
         ends.append(time.monotonic())
     return ends
-
-
-def keep_freed_memory() -> None:
-    """Let glibc keep large blocks that are freed, instead of giving them back to the system.
-
-    Each step allocates the same activations again, and each of their pages would be mapped and
-    zeroed anew. Elsewhere than on glibc this does nothing.
-    """
-    if platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(None)
-        libc.mallopt(M_MMAP_THRESHOLD, 2**30)
-        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)

@@ -105,13 +105,16 @@ class Classifier(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimizer and, if configured, a schedule; `total_steps: null` is filled in."""
-        optimizer = build(self.optim.optimizer, params=self.parameters())
-        node = self.optim.scheduler
-        if node is None:
+        node = self.optim.optimizer
+        if node.get("fused") and self.trainer.gradient_clip_val:
+            node = {**node, "fused": False}  # Lightning 2.6 does not clip where it is fused
+        optimizer = build(node, params=self.parameters())
+        schedule = self.optim.scheduler
+        if schedule is None:
             return optimizer  # type: ignore[no-any-return]
-        if node.get("total_steps", 0) is None:
-            node = {**node, "total_steps": int(self.trainer.estimated_stepping_batches)}
-        scheduler = build(node, optimizer=optimizer)
+        if schedule.get("total_steps", 0) is None:
+            schedule = {**schedule, "total_steps": int(self.trainer.estimated_stepping_batches)}
+        scheduler = build(schedule, optimizer=optimizer)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": self.optim.interval},

@@ -19,7 +19,8 @@ class CNN5(nn.Module):
         layers: list[nn.Module] = []
         channels = in_channels
         for width in WIDTHS:
-            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+            # The largest of four is the same before ReLU as after it, which then has less to do.
+            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.MaxPool2d(2), nn.ReLU()]
             channels = width
         self.features = nn.Sequential(*layers)
         side = image_size // 2 ** len(WIDTHS)
