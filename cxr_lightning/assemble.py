@@ -10,6 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import LearningRateMonitor
+from pytorch_lightning.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
 from cxr_lightning.config import DataConfig, TrainConfig, TrainerConfig
@@ -164,9 +165,14 @@ def choose_precision(trainer: TrainerConfig) -> str:
     return "bf16-mixed" if has_bf16 else "32-true"
 
 
-def trainer_arguments(config: TrainerConfig, precision: str) -> dict[str, Any]:
-    """Keyword arguments of Lightning's Trainer."""
+PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
+
+
+def trainer_arguments(config: TrainerConfig, precision: str, folder: Path) -> dict[str, Any]:
+    """Keyword arguments of Lightning's Trainer; a profile goes to files in `folder`."""
     given = {k: v for k, v in config.model_dump().items() if v is not None}
+    if config.profiler is not None:
+        given["profiler"] = PROFILERS[config.profiler](dirpath=folder, filename="profile")
     return given | {
         "precision": precision,
         # Our samplers give each rank its share: none twice in evaluation, as Lightning's would.

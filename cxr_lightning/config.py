@@ -115,6 +115,7 @@ class TrainerConfig(BaseModel):
     num_nodes: int = Field(default=1, ge=1)
     strategy: str = "auto"
     precision: str | int = "auto"
+    profiler: Literal["simple", "advanced", "pytorch"] | None = None
     deterministic: bool | Literal["warn"] | None = None
 
 

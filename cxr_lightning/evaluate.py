@@ -22,6 +22,7 @@ def run(cfg: DictConfig) -> "TrainResult":
     from cxr_lightning.callbacks.figures import ConfusionMatrixFigure, WorstMistakesFigure
     from cxr_lightning.callbacks.results import TestResults
     from cxr_lightning.callbacks.run_record import RunRecord
+    from cxr_lightning.callbacks.stopwatch import Stopwatch
     from cxr_lightning.config import (
         DataConfig,
         EvaluateConfig,
@@ -44,7 +45,8 @@ def run(cfg: DictConfig) -> "TrainResult":
     if "name" in config.data and config.subset == "test":
         # Another set may have too few patients to set some aside, and nothing is trained on it.
         split = split.model_copy(update={"val_fraction": 0.0})
-    trainer_config = parse(TrainerConfig, _overlay(trained.trainer.model_dump(), config.trainer))
+    trainer_then = {**trained.trainer.model_dump(), "profiler": None}
+    trainer_config = parse(TrainerConfig, _overlay(trainer_then, config.trainer))
     precision = assemble.choose_precision(trainer_config)
 
     datamodule = XrayDataModule(data, None if config.subset == "all" else split)
@@ -54,13 +56,15 @@ def run(cfg: DictConfig) -> "TrainResult":
     screen.print_data(datamodule)
     assemble.check_classes(datamodule, classes, config.ckpt_path)
     results = TestResults(config.folder, config.n_resamples, trained.seed)
+    stopwatch = Stopwatch()
     trainer = Trainer(
-        **assemble.trainer_arguments(trainer_config, precision),
+        **assemble.trainer_arguments(trainer_config, precision, config.folder),
         default_root_dir=config.folder,
         logger=False,
         enable_checkpointing=False,
         callbacks=[
-            RunRecord(config.folder, trained.seed, precision),
+            stopwatch,
+            RunRecord(config.folder, trained.seed, precision, stopwatch),
             results,
             ConfusionMatrixFigure(),
             WorstMistakesFigure(),

@@ -32,12 +32,13 @@ def run(cfg: DictConfig) -> Path:
     # One process, whatever the training ran on; its other arguments concern training only.
     device = trained.trainer.model_dump(include={"max_epochs", "accelerator", "precision"})
     trainer_config = parse(TrainerConfig, device | {"devices": 1} | given)
+    precision = assemble.choose_precision(trainer_config)
 
     root, images, ignored = find_images(config.input)
     config.output.parent.mkdir(parents=True, exist_ok=True)
     dataset = FileDataset(root, images, trained.data.image_size)
     trainer = Trainer(
-        **assemble.trainer_arguments(trainer_config, assemble.choose_precision(trainer_config)),
+        **assemble.trainer_arguments(trainer_config, precision, config.folder),
         default_root_dir=config.folder,
         logger=False,
         enable_checkpointing=False,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from pytorch_lightning.utilities import rank_zero_only
@@ -11,6 +12,7 @@ from rich.table import Table
 from cxr_lightning.data.datamodule import XrayDataModule
 from cxr_lightning.metrics import Estimate
 
+MUCH_WAITING = 0.2
 SHOWN_PER_CLASS = ("recall", "precision", "f1")
 
 
@@ -61,9 +63,30 @@ def print_results(estimates: Mapping[str, Estimate], folder: Path) -> None:
 
 
 @rank_zero_only
+def print_speed(summary: Mapping[str, Any]) -> None:
+    """Images a second of the training, how much of it waited for data, and memory."""
+    if not summary["epochs"]:
+        return  # the training was done in an earlier process
+    memory = ", ".join(
+        f"{mb / 1024:.1f} GiB" + ("" if where == "process" else f" on {where}")
+        for where, mb in summary["peak_memory_mb"].items()
+    )
+    text = (
+        f"Training: {summary['images_per_s']:.0f} images/s, "
+        f"{summary['data_wait']:.0%} of the time waiting for data; peak memory {memory}"
+    )
+    if summary["data_wait"] > MUCH_WAITING:
+        text += ". More data.num_workers may help."
+    Console().print(text, highlight=False)
+
+
+@rank_zero_only
 def print_dashboard(folder: Path) -> None:
-    """How to open the run in TensorBoard."""
-    _print_path(Console(), "Dashboard: tensorboard --logdir", folder)
+    """Where the profile is, if one was asked for, and how to open the run in TensorBoard."""
+    console = Console()
+    for file in sorted(folder.glob("*-profile.txt")):
+        _print_path(console, "Profile:", file)
+    _print_path(console, "Dashboard: tensorboard --logdir", folder)
 
 
 def print_predictions(table: pd.DataFrame, ignored: Mapping[str, int], output: Path) -> None:

@@ -78,13 +78,15 @@ def _train(config: "TrainConfig") -> TrainResult:
     has_val = len(datamodule.rows("val")) > 0
     pruning = assemble.build_pruning(config)
     results = TestResults(config.folder, config.n_resamples, config.seed)
+    stopwatch = Stopwatch()
     trainer = Trainer(
-        **assemble.trainer_arguments(config.trainer, precision),
+        **assemble.trainer_arguments(config.trainer, precision, config.folder),
         default_root_dir=config.folder,
         logger=loggers,
         plugins=[AtomicCheckpointIO()],
         callbacks=[
-            RunRecord(config.folder, config.seed, precision),
+            stopwatch,  # before what writes its seconds
+            RunRecord(config.folder, config.seed, precision, stopwatch),
             Resumable(config.seed),
             Curves(config.folder),
             *pruning,
@@ -109,6 +111,7 @@ def _train(config: "TrainConfig") -> TrainResult:
     )
     results.write_metrics()
     screen.print_results(results.estimates, config.folder)
+    screen.print_speed(stopwatch.summary())
     screen.print_dashboard(config.folder)
     return TrainResult(config.folder, results.estimates)
 
