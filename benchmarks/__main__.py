@@ -24,6 +24,7 @@ PARTS = {
     "overhead": "benchmarks.overhead",
     "memory": "benchmarks.memory",
     "growth": "benchmarks.growth",
+    "accuracy": "benchmarks.accuracy",
 }
 
 
@@ -67,6 +68,7 @@ def run(given: argparse.Namespace, work: Path) -> dict[str, Any]:
     about = machine.describe()
     print(f"{machine.sentence(about)}\n", flush=True)
     suite = Suite(
+        images=given.images,
         found=found,
         work=work,
         rounds=given.rounds,

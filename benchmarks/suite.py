@@ -17,10 +17,12 @@ from benchmarks.child import Result, call
 class Suite:
     """One call of the suite.
 
-    found: the images given, in a random order (`images.find_images`). work: a folder of its own.
+    images: the folder given. found: its images, in a random order (`images.find_images`). work: a
+    folder of its own.
     only: names of parts and cases, empty for all.
     """
 
+    images: Path
     found: pd.DataFrame
     work: Path
     rounds: int
@@ -46,6 +48,10 @@ class Suite:
         """Call `module:function` in a process of its own and remove what it wrote."""
         with self.new_folder() as folder:
             return call(target, folder, cache or self.cache, **arguments)
+
+    def asks_for(self, part: str) -> bool:
+        """Whether `only` names this part, or cases of it."""
+        return any(asked.partition("/")[0] == part for asked in self.only)
 
     def wants(self, name: str) -> bool:
         """Whether `only` names this part or case, a part of it, or what it belongs to."""

@@ -41,6 +41,11 @@ class Setting:
         """`training/resnet18/32/none`."""
         return f"training/{self.model}/{self.batch_size}/{self.augment}"
 
+    def window(self, suite: Suite) -> Window:
+        """The timed steps: fewer where each takes long."""
+        n_images = suite.n_images if self.model == "cnn5" else suite.n_images // 3
+        return Window.of(n_images, self.batch_size)
+
 
 def run(suite: Suite) -> Part:
     """Every setting that is wanted, then the ratios that sum them up."""
@@ -53,18 +58,20 @@ def run(suite: Suite) -> Part:
         if not suite.wants(setting.name):
             continue
         progress(setting.name)
-        window = Window.of(suite.n_images, setting.batch_size)
+        window = setting.window(suite)
         root = suite.work / "images" / f"batches-of-{setting.batch_size}"
         different = link_splits(suite.found, root, window.epoch_images, TEST_IMAGES)
+        # Precision and memory format help the same at every batch size: peers get them at one.
+        first = setting.batch_size == BATCH_SIZES[0]
+        compared = [c for c in contenders if first or not (c.is_peer and c.same)]
         options = {}
-        for c in contenders:
-            # The same for every batch size: what is best depends on network and augmentation.
-            key = (c.name, setting.model, setting.augment)
+        for c in compared:
+            key = (c.name, setting.model)
             if key not in chosen:
                 chosen[key] = _fastest(suite, c, setting)
             options[c.name] = chosen[key]
         runs = interleave(
-            {c.name: partial(_one, suite, c, setting, options[c.name]) for c in contenders},
+            {c.name: partial(_one, suite, c, setting, options[c.name]) for c in compared},
             suite.rounds,
         )
         part.left_out += [f"{setting.name}: {reason}" for reason in runs.left_out.values()]
@@ -86,7 +93,7 @@ def _one(
         "image_size": suite.image_size,
         "same": contender.same,
     }
-    window = Window.of(suite.n_images, setting.batch_size)
+    window = setting.window(suite)
     return suite.measure(
         "benchmarks.training.measure:measure",
         contender=contender.module,

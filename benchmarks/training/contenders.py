@@ -7,7 +7,7 @@ from benchmarks.rounds import missing_peer
 
 OURS, LIMIT = "ours", "limit"
 Options = dict[str, Any]
-WORKERS: tuple[Options, ...] = ({"workers": 0}, {"workers": 2})
+WORKERS: tuple[Options, ...] = ({"workers": 2},)
 FAST: Options = {"fused": True, "keep_memory": True}
 # bfloat16 first: the quick run takes the first.
 LIMITS: tuple[Options, ...] = (
@@ -22,9 +22,9 @@ LIMITS: tuple[Options, ...] = (
 class Contender:
     """A way to train.
 
-    module: in `benchmarks.training`, with `run(case, **options)`. choices: options tried once, of
-    which the fastest is measured. same: given ours' precision and memory format. needs: modules
-    that must be installed.
+    module: in `benchmarks.training`, with `run(case, **options)`. choices: options tried once for
+    each network, of which the fastest is measured. same: given ours' precision and memory format.
+    needs: modules that must be installed.
     """
 
     name: str
@@ -41,14 +41,10 @@ class Contender:
 
 def _peers(same: bool) -> list[Contender]:
     suffix = ", given the same" if same else ""
-    on_disk: tuple[Options, ...] = tuple({**choice, "persistent": True} for choice in WORKERS)
     return [
         Contender(f"student{suffix}", "student", same=same),
         Contender(f"Lightning template{suffix}", "template", same=same),
         Contender(f"MONAI CacheDataset{suffix}", "monai_cached", same=same, needs=("monai",)),
-        Contender(
-            f"MONAI PersistentDataset{suffix}", "monai_cached", on_disk, same, needs=("monai",)
-        ),
         Contender(f"TorchXRayVision{suffix}", "xrayvision", same=same, needs=("torchxrayvision",)),
         Contender(f"fastai{suffix}", "fastai_learner", same=same, needs=("fastai",)),
     ]
@@ -60,7 +56,6 @@ CONTENDERS = (
     Contender(OURS, "ours", choices=({},)),
     *USUAL,
     *SAME,
-    Contender("limit, float32", "limit", (FAST,), same=True),
     Contender(LIMIT, "limit", LIMITS, same=True),
 )
 

@@ -1,13 +1,11 @@
-"""(c) MONAI: dictionary transforms, cached in memory or on disk up to the first random one."""
+"""(c) MONAI: dictionary transforms, cached in memory up to the first random one."""
 
 # What monai exports, it does not declare so.
 # mypy: disable-error-code="import-not-found,attr-defined,arg-type"
 
 import math
-import os
-from pathlib import Path
 
-from monai.data import CacheDataset, DataLoader, Dataset, PersistentDataset
+from monai.data import CacheDataset, DataLoader
 from monai.data.image_reader import PILReader
 from monai.transforms import (
     Compose,
@@ -25,7 +23,7 @@ from PIL import Image
 from benchmarks.training.case import DEGREES, PADDING_PX, Case, train
 
 
-def run(case: Case, *, persistent: bool = False) -> list[float]:
+def run(case: Case) -> list[float]:
     """The clock at each batch's end, seconds; the cache is filled before the training.
 
     One grey channel. Plain tensors instead of MetaTensors: they are faster, and a classifier needs
@@ -45,15 +43,7 @@ def run(case: Case, *, persistent: bool = False) -> list[float]:
             *(_augment(case) if case.augment else []),
         ]
     )
-    dataset: Dataset
-    if persistent:
-        # The file names in this cache follow from the item alone: a folder a size.
-        cache = Path(os.environ["CXR_LIGHTNING_CACHE"]) / f"monai-{case.image_size}"
-        dataset = PersistentDataset(items, transform, cache_dir=cache)
-        for position in range(len(dataset)):
-            dataset[position]
-    else:
-        dataset = CacheDataset(items, transform, progress=False)
+    dataset = CacheDataset(items, transform, progress=False)
     loader = DataLoader(dataset, batch_size=case.batch_size, shuffle=True, num_workers=case.workers)
     batches = ((batch["image"], batch["label"]) for batch in loader)
     return train(case.network(channels=1), batches, case)

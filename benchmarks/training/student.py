@@ -10,8 +10,8 @@ from benchmarks.training.case import DEGREES, PADDING_PX, Case, train
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
-def image_folder(case: Case) -> ImageFolder:
-    """RGB images, resized and normalised; flip, rotation and crop on PIL images where asked."""
+def image_folder(case: Case, split: str = "train") -> ImageFolder:
+    """RGB images, resized and normalised; to train on, flipped, rotated and cropped where asked."""
     augment = [
         transforms.RandomHorizontalFlip(),
         transforms.RandomRotation(DEGREES),
@@ -20,12 +20,12 @@ def image_folder(case: Case) -> ImageFolder:
     transform = transforms.Compose(
         [
             transforms.Resize((case.image_size, case.image_size)),
-            *(augment if case.augment else []),
+            *(augment if case.augment and split == "train" else []),
             transforms.ToTensor(),
             transforms.Normalize(MEAN, STD),
         ]
     )
-    return ImageFolder(str(case.train), transform)
+    return ImageFolder(str(case.root / split), transform)
 
 
 def run(case: Case) -> list[float]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-WARMUP_STEPS, LATER_STEPS = 4, 4
+WARMUP_IMAGES, LATER_STEPS = 128, 4  # two workers are two batches each ahead
 
 
 @dataclass(frozen=True)
@@ -17,18 +17,21 @@ class Window:
 
     measured: int
     batch_size: int
-    before: int = WARMUP_STEPS
-    after: int = LATER_STEPS
 
     @classmethod
     def of(cls, n_images: int, batch_size: int) -> "Window":
-        """At least `n_images` timed images, and at least four steps."""
-        return cls(max(4, math.ceil(n_images / batch_size)), batch_size)
+        """At least `n_images` timed images, and at least two steps."""
+        return cls(max(2, math.ceil(n_images / batch_size)), batch_size)
+
+    @property
+    def before(self) -> int:
+        """Steps to warm up."""
+        return math.ceil(WARMUP_IMAGES / self.batch_size)
 
     @property
     def steps(self) -> int:
         """All steps of the epoch."""
-        return self.before + self.measured + self.after
+        return self.before + self.measured + LATER_STEPS
 
     @property
     def epoch_images(self) -> int:
