@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from cxr_lightning.cli import run_command
+from cxr_lightning.process import prepare
 
 if TYPE_CHECKING:
     from cxr_lightning.train import TrainResult
@@ -16,6 +17,7 @@ def run(cfg: DictConfig) -> "TrainResult":
     With nothing but `ckpt_path`, the images, batches and precision are those of the training run,
     and so are the numbers.
     """
+    prepare()
     from pytorch_lightning import Trainer
 
     from cxr_lightning import assemble, screen

@@ -5,6 +5,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from cxr_lightning.cli import run_command
+from cxr_lightning.process import prepare
 
 
 def run(cfg: DictConfig) -> Path:
@@ -13,6 +14,7 @@ def run(cfg: DictConfig) -> Path:
     The CSV has a row an image: `path` (relative to `input`), `predicted`, a probability a class,
     and `error`, the reason where an image could not be read.
     """
+    prepare()
     import pandas as pd
     import torch
     from pytorch_lightning import Trainer

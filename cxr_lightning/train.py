@@ -8,6 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from cxr_lightning.cli import run_command
+from cxr_lightning.process import prepare
 
 if TYPE_CHECKING:
     from cxr_lightning.config import TrainConfig
@@ -50,10 +51,10 @@ def _refuse_search_of_one(config: "TrainConfig") -> None:
 
 def _train(config: "TrainConfig") -> TrainResult:
     # Imported here: torch and Lightning take seconds, which --help and a finished job do not cost.
+    prepare()
     from pytorch_lightning import Trainer, seed_everything
 
     from cxr_lightning import assemble, screen
-    from cxr_lightning.allocator import keep_freed_memory
     from cxr_lightning.callbacks.checkpoint_io import AtomicCheckpointIO
     from cxr_lightning.callbacks.curves import Curves
     from cxr_lightning.callbacks.dashboard import Dashboard
@@ -65,7 +66,6 @@ def _train(config: "TrainConfig") -> TrainResult:
     from cxr_lightning.sweeps.folder import last_checkpoint
 
     assemble.check_run(config)
-    keep_freed_memory()
     callbacks, loggers = build_all(config.callbacks), build_all(config.logger)
     seed_everything(config.seed, workers=True, verbose=False)
     datamodule = assemble.build_datamodule(config)

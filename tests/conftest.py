@@ -10,9 +10,11 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
+from small_classifiers import CLASSES, SIZE_PX
 
 from cxr_lightning.cli import conf_dir
-from cxr_lightning.config import DataConfig, parse
+from cxr_lightning.config import DataConfig, TrainConfig, parse
+from cxr_lightning.models.classifier import Classifier
 
 torch.set_num_threads(1)
 
@@ -74,3 +76,22 @@ def composed() -> Callable[..., DictConfig]:
             return hydra.compose(command, ["name=test", "folder=/none", *overrides])
 
     return compose
+
+
+@pytest.fixture
+def classifier(composed: Callable[..., DictConfig]) -> Callable[..., Classifier]:
+    """`classifier("optim=adamw_onecycle", …)`: a cnn5 for 16 px and three classes."""
+
+    def build(*overrides: str, seed: int = 0) -> Classifier:
+        config = parse(TrainConfig, composed("train", *overrides))
+        torch.manual_seed(seed)
+        return Classifier(
+            network={"library": "own", "name": "cnn5", "image_size": SIZE_PX},
+            classes=CLASSES,
+            class_counts=[3, 5, 3],
+            imbalance=config.imbalance.model_dump(),
+            optim=config.optim.model_dump(),
+            run=config.model_dump(mode="json"),
+        )
+
+    return build

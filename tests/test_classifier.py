@@ -1,72 +1,19 @@
 """The LightningModule: what it logs, collects and keeps in a checkpoint."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from omegaconf import DictConfig
-from pytorch_lightning import Callback, Trainer
-from torch import Tensor
-from torch.utils.data import DataLoader
+from small_classifiers import CLASSES, LABELS, images, loader, trainer
 
 from cxr_lightning.assemble import load_classifier
-from cxr_lightning.config import TrainConfig, parse
-from cxr_lightning.data.dataset import Batch
-from cxr_lightning.errors import CheckpointError, ConfigError, TrainingError
+from cxr_lightning.errors import CheckpointError, TrainingError
 from cxr_lightning.metrics import compute_metrics
 from cxr_lightning.models.classifier import Classifier
 from cxr_lightning.models.predictions import EpochPredictions
-
-CLASSES = ["COVID19", "NORMAL", "PNEUMONIA"]
-LABELS = torch.tensor([0, 1, 2, 1, 1, 0, 2, 2, 1, 0, 1])
-SIZE_PX = 16
-
-
-@pytest.fixture
-def classifier(composed: Callable[..., DictConfig]) -> Callable[..., Classifier]:
-    """`classifier("optim=adamw_onecycle", …)`: a cnn5 for 16 px and three classes."""
-
-    def build(*overrides: str, seed: int = 0) -> Classifier:
-        config = parse(TrainConfig, composed("train", *overrides))
-        torch.manual_seed(seed)
-        return Classifier(
-            network={"library": "own", "name": "cnn5", "image_size": SIZE_PX},
-            classes=CLASSES,
-            class_counts=[3, 5, 3],
-            imbalance=config.imbalance.model_dump(),
-            optim=config.optim.model_dump(),
-            run=config.model_dump(mode="json"),
-        )
-
-    return build
-
-
-def images() -> Tensor:
-    generator = torch.Generator().manual_seed(7)
-    shape = (len(LABELS), 1, SIZE_PX, SIZE_PX)
-    return torch.randint(256, shape, generator=generator, dtype=torch.uint8)
-
-
-def loader(order: Sequence[int] | None = None, size: int = 4) -> "DataLoader[Batch]":
-    """Batches of `size`; the last one is smaller. Row and position are the same."""
-    rows = torch.tensor(order if order is not None else range(len(LABELS)))
-    batches = [Batch(images()[r], LABELS[r], r) for r in rows.split(size)]
-    return DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
-
-
-def trainer(tmp_path: Path, **changes: Any) -> Trainer:
-    quiet = {
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "num_sanity_val_steps": 0,
-    }
-    return Trainer(accelerator="cpu", default_root_dir=tmp_path, **quiet | changes)
 
 
 def probabilities(model: Classifier) -> np.ndarray:
@@ -208,52 +155,6 @@ def test_logits_are_float32_in_mixed_precision(classifier: Callable[..., Classif
     with torch.autocast("cpu", torch.bfloat16):
         assert model.network(images()).dtype == torch.bfloat16
         assert model(images()).dtype == torch.float32
-
-
-# --- optimizer -----------------------------------------------------------------------------------
-
-
-def test_adam_runs_at_a_constant_rate(
-    classifier: Callable[..., Classifier], tmp_path: Path
-) -> None:
-    fitted = trainer(tmp_path, max_epochs=2)
-    fitted.fit(classifier("optim.lr=0.003", "optim.weight_decay=0.25"), loader(), loader())
-    (optimizer,) = fitted.optimizers
-    assert type(optimizer) is torch.optim.Adam
-    assert optimizer.param_groups[0]["lr"] == 0.003
-    assert optimizer.param_groups[0]["weight_decay"] == 0.25
-    assert fitted.lr_scheduler_configs == []
-
-
-def test_onecycle_is_as_long_as_the_run_and_steps_by_batch(
-    classifier: Callable[..., Classifier], tmp_path: Path
-) -> None:
-    used: list[float] = []
-
-    class Rates(Callback):
-        def on_before_optimizer_step(self, *args: Any) -> None:
-            used.append(args[2].param_groups[0]["lr"])
-
-    fitted = trainer(tmp_path, max_epochs=5, callbacks=[Rates()])
-    fitted.fit(classifier("optim=adamw_onecycle", "optim.lr=0.01"), loader(), loader())
-    (config,) = fitted.lr_scheduler_configs
-    assert config.scheduler.total_steps == 15  # 5 epochs of 3 batches: 4 + 4 + 3 images
-    assert config.interval == "step"
-    assert type(fitted.optimizers[0]) is torch.optim.AdamW
-    # torch starts at max_lr / 25 and ends at that / 10^4; the peak is at 30% of the steps.
-    assert len(used) == 15
-    assert used[0] == pytest.approx(0.01 / 25)
-    assert used[-1] == pytest.approx(0.01 / 25 / 1e4)
-    assert 0.009 < max(used) <= 0.01
-    assert used.index(max(used)) in (3, 4)
-
-
-def test_an_optimizer_argument_that_does_not_exist_is_a_sentence(
-    classifier: Callable[..., Classifier], tmp_path: Path
-) -> None:
-    model = classifier("+optim.optimizer.momentum=0.9")
-    with pytest.raises(ConfigError, match=r"`torch.optim.Adam` cannot be built.*momentum"):
-        trainer(tmp_path, max_epochs=1).fit(model, loader(), loader())
 
 
 # --- checkpoints ---------------------------------------------------------------------------------

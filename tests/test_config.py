@@ -135,6 +135,16 @@ def test_report2022_is_the_reports_recipe(composed: Composed) -> None:
     assert config.imbalance.name == "none"
 
 
+def test_fast_trains_the_small_network_on_all_that_is_not_tested(composed: Composed) -> None:
+    config = parse(TrainConfig, composed("train", "experiment=fast", "data=kaggle"))
+    assert config.model.name == "cnn5"
+    assert list(config.augment) == ["flip", "rotate", "crop"]
+    assert str(config.optim.scheduler["_target_"]).endswith("OneCycleLR")  # type: ignore[index]
+    assert config.trainer.max_epochs == 6
+    assert (config.data.image_size, config.data.batch_size) == (256, 32)
+    assert (config.split.val_fraction, config.test_checkpoint) == (0, "last")
+
+
 def test_the_preset_is_named_after_its_file(composed: Composed) -> None:
     with_name = parse(TrainConfig, composed("train", "experiment=report2022", "name=mine"))
     assert with_name.name == "mine"

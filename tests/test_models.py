@@ -126,6 +126,18 @@ def test_cnn5_has_five_layers_and_the_sizes_it_says() -> None:
     assert [n_parameters(layer) for layer in layers] == [160, 4640, 18496, 524_416, 516]
 
 
+def test_cnn5_pools_before_relu_what_others_pool_after_it() -> None:
+    backbone = network_of(model_config("cnn5")).backbone
+    assert isinstance(backbone.features, nn.Sequential)
+    convolutions = [m for m in backbone.features if isinstance(m, nn.Conv2d)]
+    x = images().float() / 255
+    expected = x
+    for convolution in convolutions:
+        expected = nn.functional.max_pool2d(torch.relu(convolution(expected)), 2)
+    assert torch.equal(backbone.features(x), expected)
+    assert (expected == 0).any()
+
+
 @pytest.mark.parametrize("size_px", [16, 30, 100])
 def test_cnn5_takes_sizes_that_its_pooling_does_not_divide(size_px: int) -> None:
     network = network_of(model_config("cnn5"), image_size=size_px)

@@ -1,6 +1,7 @@
 """What a run leaves in its folder, and that it is right."""
 
 import importlib.metadata
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -73,6 +74,9 @@ def test_run_json_says_what_ran(trained: TrainResult) -> None:
     assert record["command"] == sys.argv
     assert set(record["seconds"]) == {"fit", "test"}
     assert 0 < record["train_epoch_s"] * 8 < record["seconds"]["fit"] * 2
+    assert record["images_per_s"] > 0
+    assert 0 < record["data_wait"] < 1
+    assert record["peak_memory_mb"]["process"] > 100
 
 
 def test_run_json_counts_the_images_of_each_class_and_split(trained: TrainResult) -> None:
@@ -139,7 +143,8 @@ def test_tensorboard_shows_curves_figures_and_hparams(trained: TrainResult) -> N
     events.Reload()
     assert len(events.Scalars("val/f1_macro")) == 8
     assert len(events.Scalars("train/loss")) == 8
-    assert len(events.Scalars("time/train_epoch_s")) == 8
+    for name in ("train_epoch_s", "images_per_s", "data_wait"):
+        assert len(events.Scalars(f"time/{name}")) == 8
     assert len(events.Scalars("lr-Adam")) == 8
     losses = [event.value for event in events.Scalars("train/loss")]
     assert losses[-1] < losses[0] / 2
@@ -217,3 +222,29 @@ def test_a_smoke_run_says_which_classes_its_few_images_lack(
     assert list(results["images_per_class"].values()) == [5, 3, 0, 0]
     assert results["classes_without_images"] == ["PNEUMONIA", "TUBERCULOSIS"]
     assert results["metrics"]["test/recall/PNEUMONIA"]["value"] is None
+
+
+def test_a_run_ends_with_its_speed(
+    run: Callable[..., TrainResult], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(tmp_path / "plain", *BARE, "trainer.max_epochs=1")
+    line = r"Training: \d+ images/s, \d+% of the time waiting for data; peak memory \d+\.\d GiB"
+    assert re.search(line, " ".join(capsys.readouterr().out.split()))
+    assert not list((tmp_path / "plain").glob("*profile*"))
+
+
+def test_a_profile_is_a_file_that_the_end_of_the_run_names(
+    run: Callable[..., TrainResult], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = run(tmp_path / "run", *BARE, "trainer.max_epochs=1", "trainer.profiler=simple")
+    report = (result.folder / "fit-profile.txt").read_text()
+    assert "FIT Profiler Report" in report
+    assert "run_training_batch" in report
+    assert f"Profile: {result.folder / 'fit-profile.txt'}\n" in capsys.readouterr().out
+
+
+def test_a_profiler_that_does_not_exist_is_a_sentence(
+    run: Callable[..., TrainResult], tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"trainer.profiler: .*'simple', 'advanced' or 'pytorch'"):
+        run(tmp_path / "run", "trainer.profiler=simpel")

@@ -1,0 +1,97 @@
+"""Optimizer, schedule, and gradients that are clipped."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pytorch_lightning import Callback
+from small_classifiers import loader, trainer
+
+from cxr_lightning.errors import ConfigError
+from cxr_lightning.models.classifier import Classifier
+
+
+def test_adam_runs_at_a_constant_rate(
+    classifier: Callable[..., Classifier], tmp_path: Path
+) -> None:
+    fitted = trainer(tmp_path, max_epochs=2)
+    fitted.fit(classifier("optim.lr=0.003", "optim.weight_decay=0.25"), loader(), loader())
+    (optimizer,) = fitted.optimizers
+    assert type(optimizer) is torch.optim.Adam
+    assert optimizer.param_groups[0]["lr"] == 0.003
+    assert optimizer.param_groups[0]["weight_decay"] == 0.25
+    assert fitted.lr_scheduler_configs == []
+
+
+def test_onecycle_is_as_long_as_the_run_and_steps_by_batch(
+    classifier: Callable[..., Classifier], tmp_path: Path
+) -> None:
+    used: list[float] = []
+
+    class Rates(Callback):
+        def on_before_optimizer_step(self, *args: Any) -> None:
+            used.append(args[2].param_groups[0]["lr"])
+
+    fitted = trainer(tmp_path, max_epochs=5, callbacks=[Rates()])
+    fitted.fit(classifier("optim=adamw_onecycle", "optim.lr=0.01"), loader(), loader())
+    (config,) = fitted.lr_scheduler_configs
+    assert config.scheduler.total_steps == 15  # 5 epochs of 3 batches: 4 + 4 + 3 images
+    assert config.interval == "step"
+    assert type(fitted.optimizers[0]) is torch.optim.AdamW
+    # torch starts at max_lr / 25 and ends at that / 10^4; the peak is at 30% of the steps.
+    assert len(used) == 15
+    assert used[0] == pytest.approx(0.01 / 25)
+    assert used[-1] == pytest.approx(0.01 / 25 / 1e4)
+    assert 0.009 < max(used) <= 0.01
+    assert used.index(max(used)) in (3, 4)
+
+
+def test_an_optimizer_argument_that_does_not_exist_is_a_sentence(
+    classifier: Callable[..., Classifier], tmp_path: Path
+) -> None:
+    model = classifier("+optim.optimizer.momentum=0.9")
+    with pytest.raises(ConfigError, match=r"`torch.optim.Adam` cannot be built.*momentum"):
+        trainer(tmp_path, max_epochs=1).fit(model, loader(), loader())
+
+
+def test_the_optimizer_is_fused_and_where_gradients_are_clipped_it_is_not(
+    classifier: Callable[..., Classifier], tmp_path: Path
+) -> None:
+    norms: dict[bool, float] = {}
+
+    class Norms(Callback):
+        def on_before_zero_grad(self, *args: Any) -> None:
+            grads = [p.grad for p in args[1].parameters() if p.grad is not None]
+            if grads:
+                norms[fused] = float(torch.stack([g.norm() for g in grads]).norm())
+
+    for clip, fused in ((None, True), (0.001, False)):
+        fitted = trainer(
+            tmp_path,
+            max_epochs=1,
+            precision="bf16-mixed",
+            gradient_clip_val=clip,
+            callbacks=[Norms()],
+        )
+        fitted.fit(classifier(), loader(), loader())
+        assert fitted.optimizers[0].defaults["fused"] is fused
+    assert norms[False] == pytest.approx(0.001, rel=0.01)
+    assert norms[True] > 0.01
+
+
+def test_fused_adam_takes_the_same_steps(
+    classifier: Callable[..., Classifier], tmp_path: Path
+) -> None:
+    weights = []
+    for fused in ("true", "false"):
+        model = classifier(f"optim.optimizer.fused={fused}")
+        trainer(tmp_path, max_epochs=2).fit(model, loader(), loader())
+        weights.append(classifier_weights(model))
+    assert not torch.equal(weights[0], classifier_weights(classifier()))
+    torch.testing.assert_close(weights[0], weights[1], rtol=0, atol=1e-6)
+
+
+def classifier_weights(model: Classifier) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
