@@ -4,7 +4,15 @@ import ctypes
 import gc
 import platform
 import sys
+from importlib import import_module
 
+LIBRARIES = (
+    "pytorch_lightning",
+    "torch.utils.tensorboard",
+    "torchvision.transforms.v2",
+    "matplotlib.pyplot",
+    "sklearn.model_selection",
+)
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Parameters of mallopt(3), glibc's malloc.h."""
 
@@ -18,15 +26,15 @@ def prepare() -> None:
 def import_libraries() -> None:
     """Import the large libraries while the garbage collector rests.
 
-    They leave 800,000 objects that live as long as the process. The collector would walk over
+    They leave hundreds of thousands of objects that live as long as the process. The collector would walk over
     them many times during the imports, and once more at the end: two of five seconds of a process
     that does nothing else. Once only: what a later call froze could be an earlier run's garbage.
     """
     if "pytorch_lightning" in sys.modules:
         return
     gc.disable()
-    import torchvision.transforms.v2  # noqa: F401
-
+    for library in LIBRARIES:
+        import_module(library)
     gc.freeze()
     gc.enable()
 
