@@ -26,9 +26,10 @@ def prepare() -> None:
 def import_libraries() -> None:
     """Import the large libraries while the garbage collector rests.
 
-    They leave hundreds of thousands of objects that live as long as the process. The collector would walk over
-    them many times during the imports, and once more at the end: two of five seconds of a process
-    that does nothing else. Once only: what a later call froze could be an earlier run's garbage.
+    They leave hundreds of thousands of objects that live as long as the process. The collector
+    would walk over them many times during the imports, and once more at the end: two of five
+    seconds of a process that does nothing else. Once only: what a later call froze could be an
+    earlier run's garbage.
     """
     if "pytorch_lightning" in sys.modules:
         return
