@@ -75,6 +75,7 @@ def run(cfg: DictConfig) -> "TrainResult":
     trainer.test(classifier, datamodule=datamodule, verbose=False)
     results.write_metrics()
     screen.print_results(results.estimates, config.folder)
+    screen.print_profile(config.folder)
     return TrainResult(config.folder, results.estimates)
 
 

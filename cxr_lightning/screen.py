@@ -82,11 +82,15 @@ def print_speed(summary: Mapping[str, Any]) -> None:
 
 @rank_zero_only
 def print_dashboard(folder: Path) -> None:
-    """Where the profile is, if one was asked for, and how to open the run in TensorBoard."""
-    console = Console()
-    for file in sorted(folder.glob("*-profile.txt")):
-        _print_path(console, "Profile:", file)
-    _print_path(console, "Dashboard: tensorboard --logdir", folder)
+    """How to open the run in TensorBoard."""
+    _print_path(Console(), "Dashboard: tensorboard --logdir", folder)
+
+
+@rank_zero_only
+def print_profile(folder: Path) -> None:
+    """Where the profile is, if one was asked for; of several processes, each one's."""
+    for file in sorted(folder.glob("*-profile*.txt")):
+        _print_path(Console(), "Profile:", file)
 
 
 def print_predictions(table: pd.DataFrame, ignored: Mapping[str, int], output: Path) -> None:

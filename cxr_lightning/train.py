@@ -112,6 +112,7 @@ def _train(config: "TrainConfig") -> TrainResult:
     results.write_metrics()
     screen.print_results(results.estimates, config.folder)
     screen.print_speed(stopwatch.summary())
+    screen.print_profile(config.folder)
     screen.print_dashboard(config.folder)
     return TrainResult(config.folder, results.estimates)
 

@@ -24,8 +24,8 @@ JobState = Literal["finished", "pruned", "failed", "unfinished", "waiting"]
 CONFIG, ERROR = "config.yaml", "error.txt"
 KEPT = ("metrics.json", "pruned.json", "curves.csv", "checkpoints")
 LOCK_S = 45  # a job's grace after SIGTERM (30), and some
-# Keys under which the same run can be continued elsewhere: they change no number.
-NO_MATTER = ("folder", "data.cache_dir", "data.num_workers", "search")
+# Keys that change no number: the same run can be continued elsewhere, or looked at more closely.
+NO_MATTER = ("folder", "data.cache_dir", "data.num_workers", "trainer.profiler", "search")
 
 
 def job_state(folder: Path) -> JobState:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from omegaconf import DictConfig
-from small_runs import CLASSES, SUM_TEST, read_json
+from small_runs import CHECKPOINTS_ONLY, CLASSES, SUM_TEST, read_json
 
 from cxr_lightning.errors import ConfigError, DataError
 from cxr_lightning.train import TrainResult
@@ -27,6 +27,22 @@ def test_evaluation_gives_the_numbers_of_the_training_run(
         assert (tmp_path / name).read_bytes() == (trained.folder / name).read_bytes()
     keys = [read_json(folder / "run.json")["store_key"] for folder in (tmp_path, trained.folder)]
     assert keys[0] == keys[1]
+
+
+def test_a_test_is_profiled_where_it_is_asked_for_and_not_because_its_training_was(
+    run: Callable[..., TrainResult],
+    test_of: Callable[..., TrainResult],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    few = [*CHECKPOINTS_ONLY, "trainer.max_epochs=1"]
+    profiled = run(tmp_path / "run", *few, "trainer.profiler=simple")
+    checkpoint = profiled.folder / "checkpoints" / "last.ckpt"
+    test_of(checkpoint, tmp_path / "plain")
+    assert not list((tmp_path / "plain").glob("*profile*"))
+    test_of(checkpoint, tmp_path / "asked", "trainer.profiler=simple")
+    assert "TEST Profiler Report" in (tmp_path / "asked" / "test-profile.txt").read_text()
+    assert f"Profile: {tmp_path / 'asked' / 'test-profile.txt'}\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("subset", ["train", "val", "all"])

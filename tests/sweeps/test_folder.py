@@ -150,6 +150,7 @@ def test_what_changes_no_number_may_change(tmp_path: Path) -> None:
     claim(tmp_path, {**CONFIG, "folder": "/here", "data": data})
     moved = {**data, "cache_dir": "/b", "num_workers": 8}
     claim(tmp_path, {**CONFIG, "folder": "/there", "data": moved})
+    claim(tmp_path, {**CONFIG, "data": data, "trainer": {"profiler": "simple"}})
     with pytest.raises(ConfigError, match=r"data\.root=images \(now others\)\."):
         claim(tmp_path, {**CONFIG, "folder": "/there", "data": {**moved, "root": "others"}})
 
