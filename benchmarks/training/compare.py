@@ -61,17 +61,14 @@ def run(suite: Suite) -> Part:
         window = setting.window(suite)
         root = suite.work / "images" / f"batches-of-{setting.batch_size}"
         different = link_splits(suite.found, root, window.epoch_images, TEST_IMAGES)
-        # Precision and memory format help the same at every batch size: peers get them at one.
-        first = setting.batch_size == BATCH_SIZES[0]
-        compared = [c for c in contenders if first or not (c.is_peer and c.same)]
         options = {}
-        for c in compared:
+        for c in contenders:
             key = (c.name, setting.model)
             if key not in chosen:
                 chosen[key] = _fastest(suite, c, setting)
             options[c.name] = chosen[key]
         runs = interleave(
-            {c.name: partial(_one, suite, c, setting, options[c.name]) for c in compared},
+            {c.name: partial(_one, suite, c, setting, options[c.name]) for c in contenders},
             suite.rounds,
         )
         part.left_out += [f"{setting.name}: {reason}" for reason in runs.left_out.values()]

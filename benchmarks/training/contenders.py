@@ -33,11 +33,6 @@ class Contender:
     same: bool = False
     needs: tuple[str, ...] = ()
 
-    @property
-    def is_peer(self) -> bool:
-        """Neither ours nor the limit."""
-        return self.module not in ("ours", "limit")
-
 
 def _peers(same: bool) -> list[Contender]:
     suffix = ", given the same" if same else ""
