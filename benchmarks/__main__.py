@@ -16,6 +16,7 @@ from benchmarks import machine
 from benchmarks.images import find_images, read_once
 from benchmarks.rounds import progress
 from benchmarks.suite import Part, Suite
+from benchmarks.training.contenders import CONTENDERS
 from cxr_lightning.errors import DataError
 
 PARTS = {
@@ -26,6 +27,7 @@ PARTS = {
     "growth": "benchmarks.growth",
     "accuracy": "benchmarks.accuracy",
 }
+NAMES = [contender.name for contender in CONTENDERS]
 
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -40,6 +42,14 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         default=[],
         metavar="NAME",
         help=f"parts ({', '.join(PARTS)}) or cases, such as training/resnet18/32/none",
+    )
+    add(
+        "--contenders",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        choices=NAMES,
+        help=f"of training: {'; '.join(NAMES)}",
     )
     add("--rounds", type=int, help="of interleaved runs (3; quick: 1)")
     add("--n-images", type=int, help="timed images of a training (320; quick: 64)")
@@ -76,6 +86,7 @@ def run(given: argparse.Namespace, work: Path) -> dict[str, Any]:
         image_size=given.image_size,
         quick=given.quick,
         only=given.only,
+        contenders=given.contenders,
     )
     figures: dict[str, Any] = {
         "machine": about,

@@ -19,7 +19,7 @@ class Suite:
 
     images: the folder given. found: its images, in a random order (`images.find_images`). work: a
     folder of its own.
-    only: names of parts and cases, empty for all.
+    only, contenders: names of parts and cases, and of who is compared in training; empty for all.
     """
 
     images: Path
@@ -30,6 +30,7 @@ class Suite:
     image_size: int
     quick: bool
     only: Sequence[str] = ()
+    contenders: Sequence[str] = ()
 
     @property
     def cache(self) -> Path:

@@ -15,6 +15,7 @@ from benchmarks.memory import _kilobytes
 from benchmarks.rounds import interleave, missing_peer
 from benchmarks.suite import Suite, Table
 from benchmarks.tiny import write_tiny
+from benchmarks.training.contenders import available
 from benchmarks.training.window import Window
 from cxr_lightning.data.index import index_folders
 
@@ -221,6 +222,16 @@ def test_an_unknown_part_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         arguments(["--images", "x", "--only", "trainings"])
     assert "--only trainings: the parts are training, decoding" in capsys.readouterr().err
+
+
+def test_contenders_can_be_named_and_others_are_refused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = arguments(["--images", "x", "--contenders", "limit", "ours"])
+    assert [contender.name for contender in available(given.contenders)[0]] == ["ours", "limit"]
+    with pytest.raises(SystemExit):
+        arguments(["--images", "x", "--contenders", "Ours"])
+    assert "'Ours' (choose from" in capsys.readouterr().err
 
 
 def test_a_table_is_markdown() -> None:

@@ -49,7 +49,7 @@ class Setting:
 
 def run(suite: Suite) -> Part:
     """Every setting that is wanted, then the ratios that sum them up."""
-    contenders, left_out = available()
+    contenders, left_out = available(suite.contenders)
     part = Part(left_out=left_out)
     chosen: dict[tuple[str, ...], Options] = {}
     ratios: dict[str, dict[str, list[float]]] = {}

@@ -1,5 +1,6 @@
 """Who is compared in training, and the settings of which the fastest is taken."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,8 +56,9 @@ CONTENDERS = (
 )
 
 
-def available() -> tuple[list[Contender], list[str]]:
-    """The contenders that can run here, and a sentence for each that cannot."""
-    sentences = {c.name: missing_peer(c.name, c.needs) for c in CONTENDERS}
-    can = [c for c in CONTENDERS if sentences[c.name] is None]
+def available(names: Sequence[str] = ()) -> tuple[list[Contender], list[str]]:
+    """Of those named, or all, who can run here, and a sentence for each that cannot."""
+    wanted = [c for c in CONTENDERS if not names or c.name in names]
+    sentences = {c.name: missing_peer(c.name, c.needs) for c in wanted}
+    can = [c for c in wanted if sentences[c.name] is None]
     return can, [sentence for sentence in sentences.values() if sentence]
