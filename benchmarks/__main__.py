@@ -27,7 +27,7 @@ PARTS = {
     "growth": "benchmarks.growth",
     "accuracy": "benchmarks.accuracy",
 }
-NAMES = [contender.name for contender in CONTENDERS]
+CONTENDER_NAMES = [contender.name for contender in CONTENDERS]
 
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -48,8 +48,8 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         nargs="+",
         default=[],
         metavar="NAME",
-        choices=NAMES,
-        help=f"of training: {'; '.join(NAMES)}",
+        choices=CONTENDER_NAMES,
+        help=f"of training: {'; '.join(CONTENDER_NAMES)}",
     )
     add("--rounds", type=int, help="of interleaved runs (3; quick: 1)")
     add("--n-images", type=int, help="timed images of a training (320; quick: 64)")
