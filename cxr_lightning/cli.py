@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cxr_lightning.errors import CxrError
-from cxr_lightning.sweeps.folder import ERROR, record_error
+from cxr_lightning.runs.folder import ERROR, record_error
 from cxr_lightning.sweeps.naming import job_name, run_name
 from cxr_lightning.sweeps.plan import refuse
 

@@ -1,4 +1,7 @@
-"""What can go wrong by a user's hand. Commands print the sentence, not the stack trace."""
+"""What a user can cause and fix. Commands print the sentence, not the stack trace."""
+
+import difflib
+from collections.abc import Iterable
 
 
 class CxrError(Exception):
@@ -14,8 +17,14 @@ class DataError(CxrError):
 
 
 class TrainingError(CxrError):
-    """The training cannot go on, or its results mean nothing."""
+    """The training cannot continue, or its results mean nothing."""
 
 
 class CheckpointError(CxrError):
     """A checkpoint or a file of pretrained weights is missing or does not fit."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown name: `; did you mean `x`?`, or a full stop."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean `{close[0]}`?" if close else "."

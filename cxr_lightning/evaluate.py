@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from cxr_lightning.cli import run_command
-from cxr_lightning.process import prepare
+from cxr_lightning.startup import prepare
 
 if TYPE_CHECKING:
     from cxr_lightning.train import TrainResult
@@ -22,7 +22,7 @@ def run(cfg: DictConfig) -> "TrainResult":
 
     from cxr_lightning import assemble, screen
     from cxr_lightning.callbacks.figures import ConfusionMatrixFigure, WorstMistakesFigure
-    from cxr_lightning.callbacks.results import TestResults
+    from cxr_lightning.callbacks.metrics_file import TestResults
     from cxr_lightning.callbacks.run_record import RunRecord
     from cxr_lightning.callbacks.stopwatch import Stopwatch
     from cxr_lightning.config import (

@@ -5,7 +5,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from cxr_lightning.cli import run_command
-from cxr_lightning.process import prepare
+from cxr_lightning.startup import prepare
 
 
 def run(cfg: DictConfig) -> Path:
@@ -21,9 +21,9 @@ def run(cfg: DictConfig) -> Path:
     from pytorch_lightning.callbacks import RichProgressBar
 
     from cxr_lightning import assemble, screen
-    from cxr_lightning.callbacks.results import write_csv
+    from cxr_lightning.callbacks.metrics_file import write_csv
     from cxr_lightning.config import PredictConfig, TrainConfig, TrainerConfig, parse
-    from cxr_lightning.data.files import FileDataset
+    from cxr_lightning.data.unlabelled import FileDataset
     from cxr_lightning.data.index import find_images
 
     config = parse(PredictConfig, cfg)

@@ -8,7 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from cxr_lightning.cli import run_command
-from cxr_lightning.process import prepare
+from cxr_lightning.startup import prepare
 
 if TYPE_CHECKING:
     from cxr_lightning.config import TrainConfig
@@ -30,7 +30,7 @@ def run(cfg: DictConfig) -> TrainResult:
     is left as it is.
     """
     from cxr_lightning.config import TrainConfig, parse
-    from cxr_lightning.sweeps.folder import claimed, job_state, read_estimates
+    from cxr_lightning.runs.folder import claimed, job_state, read_estimates
 
     config = parse(TrainConfig, cfg)
     _refuse_search_of_one(config)
@@ -55,15 +55,15 @@ def _train(config: "TrainConfig") -> TrainResult:
     from pytorch_lightning import Trainer, seed_everything
 
     from cxr_lightning import assemble, screen
-    from cxr_lightning.callbacks.checkpoint_io import AtomicCheckpointIO
+    from cxr_lightning.runs.checkpoint_io import AtomicCheckpointIO
     from cxr_lightning.callbacks.curves import Curves
     from cxr_lightning.callbacks.dashboard import Dashboard
-    from cxr_lightning.callbacks.results import TestResults
+    from cxr_lightning.callbacks.metrics_file import TestResults
     from cxr_lightning.callbacks.resume import Resumable
     from cxr_lightning.callbacks.run_record import RunRecord
     from cxr_lightning.callbacks.stopwatch import Stopwatch
     from cxr_lightning.instantiate import build_all
-    from cxr_lightning.sweeps.folder import last_checkpoint
+    from cxr_lightning.runs.folder import last_checkpoint
 
     assemble.check_run(config)
     callbacks, loggers = build_all(config.callbacks), build_all(config.logger)

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from benchmarks.training.case import LEARNING_RATE, Case
-from cxr_lightning.process import keep_freed_memory
+from cxr_lightning.startup import keep_freed_memory
 
 
 def run(

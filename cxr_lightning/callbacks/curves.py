@@ -8,7 +8,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.utilities import rank_zero_only
 
-from cxr_lightning.callbacks.results import write_csv
+from cxr_lightning.callbacks.metrics_file import write_csv
 
 
 class Curves(Checkpoint):

@@ -13,7 +13,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_only
 
-from cxr_lightning.callbacks.results import write_json
+from cxr_lightning.callbacks.metrics_file import write_json
 from cxr_lightning.callbacks.stopwatch import Stopwatch
 
 if TYPE_CHECKING:

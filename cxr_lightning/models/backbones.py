@@ -12,7 +12,7 @@ from torchvision import models as torchvision_models
 from cxr_lightning.config import ModelConfig
 from cxr_lightning.errors import CheckpointError, ConfigError
 from cxr_lightning.models.cnn5 import CNN5
-from cxr_lightning.models.plain import plain18
+from cxr_lightning.models.plain18 import plain18
 
 IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 

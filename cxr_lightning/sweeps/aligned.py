@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cxr_lightning.errors import DataError
 from cxr_lightning.metrics import compute_metrics, resample_patients
 from cxr_lightning.sweeps.plan import Job, Plan, state_of
-from cxr_lightning.sweeps.statistics import Sample
+from cxr_lightning.sweeps.contrasts import Sample
 
 N_RESAMPLES = 2000
 METRICS = ("accuracy", "f1_macro")  # compared; recall/k is shown

@@ -12,7 +12,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from cxr_lightning.errors import CxrError
-from cxr_lightning.sweeps.folder import JobState
+from cxr_lightning.runs.folder import JobState
 from cxr_lightning.sweeps.naming import values_of
 from cxr_lightning.sweeps.plan import (
     plan_grid,

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from cxr_lightning.sweeps.statistics import Interval
+from cxr_lightning.sweeps.contrasts import Interval
 
 WIDTH = 6.6  # inches; the page shows at least 5, so that text stays legible on a phone
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")

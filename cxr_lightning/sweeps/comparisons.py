@@ -8,7 +8,7 @@ import numpy as np
 
 from cxr_lightning.metrics import FEWEST_PATIENTS, clopper_pearson, has_few_patients
 from cxr_lightning.sweeps.aligned import Aligned, Cell, cell_name
-from cxr_lightning.sweeps.statistics import (
+from cxr_lightning.sweeps.contrasts import (
     Contrast,
     Interval,
     McNemar,

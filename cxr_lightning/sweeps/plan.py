@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from cxr_lightning.errors import ConfigError, DataError
-from cxr_lightning.sweeps.folder import JobState, job_state
+from cxr_lightning.runs.folder import JobState, job_state
 from cxr_lightning.sweeps.naming import folder_name, values_of, words_about_runs
 
 FILE = "sweep.json"

@@ -19,7 +19,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from cxr_lightning.errors import ConfigError
-from cxr_lightning.sweeps.folder import ERROR, job_state
+from cxr_lightning.runs.folder import ERROR, job_state
 from cxr_lightning.sweeps.naming import CONFIG_OPTIONS
 from cxr_lightning.sweeps.plan import refuse
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cxr_lightning.sweeps.html import write_html
+from cxr_lightning.sweeps.page import write_html
 from cxr_lightning.sweeps.table import print_summary, write_summary
 
 

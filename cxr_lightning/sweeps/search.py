@@ -19,7 +19,7 @@ from hydra.core.override_parser.types import Override
 from cxr_lightning.errors import ConfigError
 from cxr_lightning.instantiate import build
 from cxr_lightning.sweeps import naming
-from cxr_lightning.sweeps.folder import NO_MATTER, job_state
+from cxr_lightning.runs.folder import KEYS_IGNORED_ON_RESUME, job_state
 
 try:
     import optuna
@@ -209,7 +209,7 @@ class Search:
         asked = {
             "objectives": [f"{name}: {goal}" for name, goal in self.objectives.items()],
             "params": sorted(f"{name}: {one}" for name, one in self.space.items()),
-            "overrides": sorted(o for o in self.fixed if not o.lstrip("+~").startswith(NO_MATTER)),
+            "overrides": sorted(o for o in self.fixed if not o.lstrip("+~").startswith(KEYS_IGNORED_ON_RESUME)),
         }
         started = self.study.user_attrs.get("started_with", asked)
         if self.study.directions == directions(self.objectives) and not self._ended():

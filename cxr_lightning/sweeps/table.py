@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cxr_lightning.sweeps.folder import failure
+from cxr_lightning.runs.folder import failure
 from cxr_lightning.sweeps.plan import REPLICATES, Job, Plan, read_plan, state_of
 
 if TYPE_CHECKING:

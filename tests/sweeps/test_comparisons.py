@@ -9,7 +9,7 @@ from scipy.stats import binom
 from cxr_lightning.metrics import clopper_pearson
 from cxr_lightning.sweeps.aligned import Aligned, Cell
 from cxr_lightning.sweeps.comparisons import cell_mean, comparisons, effects
-from cxr_lightning.sweeps.statistics import contrast, holm
+from cxr_lightning.sweeps.contrasts import contrast, holm
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ from cxr_lightning import train
 from cxr_lightning.callbacks.pruning import Pruning
 from cxr_lightning.config import SearchConfig
 from cxr_lightning.errors import ConfigError
-from cxr_lightning.sweeps.folder import job_state
+from cxr_lightning.runs.folder import job_state
 from cxr_lightning.sweeps.objectives import objective_values
 from cxr_lightning.sweeps.search import open_storage, quoted
 

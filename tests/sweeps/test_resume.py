@@ -18,7 +18,7 @@ from small_runs import CHECKPOINTS_ONLY, FOLDERS, read_json, weights
 
 from cxr_lightning import train
 from cxr_lightning.callbacks.curves import Curves
-from cxr_lightning.callbacks.results import TestResults
+from cxr_lightning.callbacks.metrics_file import TestResults
 from cxr_lightning.models.classifier import Classifier
 from cxr_lightning.sweeps import report
 

@@ -21,7 +21,7 @@ from small_runs import CHECKPOINTS_ONLY, FOLDERS
 
 from cxr_lightning.errors import ConfigError
 from cxr_lightning.sweeps.callback import SweepProgress
-from cxr_lightning.sweeps.folder import job_state
+from cxr_lightning.runs.folder import job_state
 from cxr_lightning.sweeps.plan import Job, Plan, read_plan, write_plan
 from cxr_lightning.sweeps.workers import is_gone
 from hydra_plugins.optuna_sweeper import OptunaSweeper

@@ -10,7 +10,7 @@ from written_sweeps import CLASSES
 
 from cxr_lightning.sweeps.aligned import Aligned, Cell
 from cxr_lightning.sweeps.comparisons import comparisons
-from cxr_lightning.sweeps.statistics import Sample, contrast, holm, mcnemar, sign_flip
+from cxr_lightning.sweeps.contrasts import Sample, contrast, holm, mcnemar, sign_flip
 
 
 @pytest.mark.parametrize(

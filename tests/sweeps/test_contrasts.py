@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import binom, binomtest, norm
 
 from cxr_lightning.metrics import resample_patients
-from cxr_lightning.sweeps.statistics import Contrast, Sample, contrast, holm, mcnemar
+from cxr_lightning.sweeps.contrasts import Contrast, Sample, contrast, holm, mcnemar
 
 N_SWEEPS = 1000  # of a simulation
 # More false alarms than this come once in a thousand times if a sweep gives one with 5%.

@@ -8,7 +8,7 @@ import pytest
 
 FAULTS = """
 import resource, sys
-from cxr_lightning.process import keep_freed_memory
+from cxr_lightning.startup import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
 def faults():
@@ -39,7 +39,7 @@ def test_pages_are_mapped_once_where_freed_memory_is_kept(keep: bool) -> None:
 def test_what_libraries_leave_is_frozen_once_and_the_collector_goes_on() -> None:
     program = """
 import gc
-from cxr_lightning.process import import_libraries
+from cxr_lightning.startup import import_libraries
 import_libraries()
 frozen = gc.get_freeze_count()
 later = [[] for _ in range(100_000)]

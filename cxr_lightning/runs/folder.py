@@ -21,19 +21,22 @@ if TYPE_CHECKING:
 
 JobState = Literal["finished", "pruned", "failed", "unfinished", "waiting"]
 
-CONFIG, ERROR = "config.yaml", "error.txt"
+CONFIG, ERROR, REFUSED = "config.yaml", "error.txt", "refused.txt"
 KEPT = ("metrics.json", "pruned.json", "curves.csv", "checkpoints")
 LOCK_S = 45  # a job's grace after SIGTERM (30), and some
 # Keys that change no number: the same run can be continued elsewhere, or looked at more closely.
-NO_MATTER = ("folder", "data.cache_dir", "data.num_workers", "trainer.profiler", "search")
+KEYS_IGNORED_ON_RESUME = ("folder", "data.cache_dir", "data.num_workers", "trainer.profiler", "search")
 
 
 def job_state(folder: Path) -> JobState:
     """How far the run in `folder` is, told by its files alone.
 
-    finished: `metrics.json`, the last file a run writes. pruned: stopped by its search. failed:
-    `error.txt`. unfinished: started and cut off, or running. waiting: not started.
+    failed: `error.txt`, or `refused.txt` where a sweep's job found another run in its folder.
+    finished: `metrics.json`, the last file a run writes. pruned: stopped by its search. unfinished:
+    started and cut off, or running. waiting: not started.
     """
+    if (folder / REFUSED).exists():
+        return "failed"
     if (folder / "metrics.json").exists():
         return "finished"
     if (folder / "pruned.json").exists():
@@ -45,6 +48,8 @@ def job_state(folder: Path) -> JobState:
 
 def failure(folder: Path) -> str:
     """Why a failed run failed, in one line: the end of the trace in `error.txt`."""
+    if (folder / REFUSED).exists():
+        return (folder / REFUSED).read_text(encoding="utf-8").strip()
     lines = (folder / ERROR).read_text().strip().splitlines()
     traces = [i for i, line in enumerate(lines) if line.startswith("Traceback")]
     end = lines[traces[-1] + 1 :] if traces else lines
@@ -143,7 +148,7 @@ def _refuse_another_run(folder: Path, config: dict[str, Any]) -> None:
     differing = [
         f"{key}={recorded.get(key, '(not set)')} (now {wanted.get(key, '(not set)')})"
         for key in dict.fromkeys([*recorded, *wanted])
-        if recorded.get(key) != wanted.get(key) and not key.startswith(NO_MATTER)
+        if recorded.get(key) != wanted.get(key) and not key.startswith(KEYS_IGNORED_ON_RESUME)
     ]
     if differing:
         shown = ", ".join(differing[:5]) + (", …" if len(differing) > 5 else "")

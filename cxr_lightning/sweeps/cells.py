@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cxr_lightning.sweeps.aligned import Aligned, cell_name
 from cxr_lightning.sweeps.comparisons import cell_mean
 from cxr_lightning.sweeps.plan import Plan, state_of
-from cxr_lightning.sweeps.statistics import Interval
+from cxr_lightning.sweeps.contrasts import Interval
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from cxr_lightning.sweeps.aligned import METRICS, N_RESAMPLES, align
 from cxr_lightning.sweeps.comparisons import Effect, comparisons, effects
 from cxr_lightning.sweeps.mistakes import common_mistakes
 from cxr_lightning.sweeps.plan import Job
-from cxr_lightning.sweeps.results import CellResults, cell_results, finished_runs
-from cxr_lightning.sweeps.statistics import Interval
+from cxr_lightning.sweeps.cells import CellResults, cell_results, finished_runs
+from cxr_lightning.sweeps.contrasts import Interval
 from cxr_lightning.sweeps.table import Summary
 
 TITLES = {"accuracy": "accuracy", "f1_macro": "macro F1"}
@@ -51,7 +51,7 @@ def write_html(folder: Path, summary: Summary) -> Path:
         "points": lambda difference: f"{100 * difference:+.1f}",
         "p": lambda p: f"{p:.3f}" if p >= 0.001 else "< 0.001",
     }
-    page = environment.get_template("report.html.j2").render(_content(folder, summary))
+    page = environment.get_template("page.html.j2").render(_content(folder, summary))
     temporary = folder / "report.html.new"
     temporary.write_text(page, encoding="utf-8")
     temporary.replace(folder / "report.html")

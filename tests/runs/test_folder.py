@@ -11,7 +11,7 @@ from filelock import FileLock
 from omegaconf import DictConfig, OmegaConf
 
 from cxr_lightning.errors import ConfigError, DataError
-from cxr_lightning.sweeps.folder import (
+from cxr_lightning.runs.folder import (
     claimed,
     failure,
     job_state,
@@ -70,7 +70,7 @@ def test_a_claimed_folder_holds_its_configuration(tmp_path: Path) -> None:
 def test_a_folder_that_another_process_writes_to_is_waited_for_and_refused(
     tmp_path: Path, holder: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    monkeypatch.setattr("cxr_lightning.sweeps.folder.LOCK_S", 0.1)
+    monkeypatch.setattr("cxr_lightning.runs.folder.LOCK_S", 0.1)
     before = (tmp_path / "config.yaml").stat().st_mtime_ns
     with pytest.raises(ConfigError) as caught:
         claim(tmp_path)

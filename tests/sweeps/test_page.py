@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from written_sweeps import CLASSES, LABELS, finish, plan
 
-from cxr_lightning.sweeps.html import write_html
+from cxr_lightning.sweeps.page import write_html
 from cxr_lightning.sweeps.table import summarise
 
 GRID = [{"model": m, "seed": s} for m in ("a", "b") for s in ("0", "1")]

@@ -1,0 +1,39 @@
+"""Files that are whole or not there: written beside their place, in UTF-8, and put there in one step."""
+
+import json
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write `text`; a reader sees the old file or the whole new one.
+
+    The temporary name is unique, so that several processes may write the same file.
+    """
+    part = file.with_name(f".{file.name}.{uuid.uuid4().hex}.part")
+    try:
+        part.write_text(text, encoding="utf-8", newline="\n")
+        part.replace(file)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def write_json(file: Path, content: Any) -> None:
+    """Write `content`; what JSON does not know becomes text. Raises ValueError on nan."""
+    text = json.dumps(content, indent=2, default=str, allow_nan=False, ensure_ascii=False)
+    write_text(file, text + "\n")
+
+
+def write_csv(file: Path, frame: "pd.DataFrame") -> None:
+    """Write a table without its index, floats in full."""
+    write_text(file, frame.to_csv(index=False, lineterminator="\n"))
+
+
+def read_json(file: Path) -> Any:
+    """The content of a JSON file."""
+    return json.loads(file.read_text(encoding="utf-8"))
