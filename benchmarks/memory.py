@@ -82,7 +82,7 @@ def epochs(root: str, n_workers: int) -> Result:
         num_workers=n_workers,
     )
     datamodule = XrayDataModule(data, SplitConfig(name="pooled", val_fraction=0))
-    datamodule.prepare()
+    datamodule.setup()
     loader = datamodule.train_dataloader()
     assert isinstance(loader.sampler, TrainSampler)
     for number in range(EPOCHS):

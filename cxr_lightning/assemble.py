@@ -1,6 +1,5 @@
 """From a checked configuration to the parts of a run, and whether they agree with each other."""
 
-import difflib
 import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,16 +8,16 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.callbacks import LearningRateMonitor
+from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
 from pytorch_lightning.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
 from cxr_lightning.config import DataConfig, TrainConfig, TrainerConfig
 from cxr_lightning.data.datamodule import XrayDataModule
-from cxr_lightning.errors import CheckpointError, ConfigError, DataError
+from cxr_lightning.errors import CheckpointError, ConfigError, DataError, did_you_mean
 from cxr_lightning.models.backbones import load_pretrained, resolve_normalisation
 from cxr_lightning.models.classifier import Classifier
-from cxr_lightning.sweeps.plan import swept_by
+from cxr_lightning.runs.folder import KEYS_IGNORED_ON_RESUME
 
 if TYPE_CHECKING:
     from cxr_lightning.callbacks.pruning import Pruning
@@ -29,24 +28,19 @@ def check_run(config: TrainConfig) -> None:
 
     Raises:
         ConfigError: an argument that Trainer does not have; processes that Hydra would sweep again.
-        CheckpointError: `ckpt_path` does not exist.
     """
     known = inspect.signature(Trainer).parameters
     for key in config.trainer.model_extra or {}:
         if key in ("callbacks", "default_root_dir", "logger"):
             raise ConfigError(f"trainer.{key} follows from callbacks=…, logger=… and name=…")
         if key not in known:
-            close = difflib.get_close_matches(key, known, n=1)
-            hint = f"; did you mean `{close[0]}`?" if close else "."
+            hint = did_you_mean(key, known)
             raise ConfigError(f"trainer.{key}: Lightning's Trainer has no such argument{hint}")
-    if config.ckpt_path is not None and not config.ckpt_path.is_file():
-        raise CheckpointError(f"ckpt_path={config.ckpt_path}: no such file.")
     multirun = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
     if multirun and _starts_command_again(config.trainer):
         raise ConfigError(
-            f"strategy={config.trainer.strategy} under -m would start the whole sweep again in "
-            "every further process. Add hydra/launcher=processes, which gives each job processes "
-            "of its own."
+            "A run on several devices inside a sweep needs hydra/launcher=processes; or set "
+            "trainer.devices=1."
         )
 
 
@@ -79,7 +73,7 @@ def check_data(config: TrainConfig, datamodule: XrayDataModule) -> None:
     if config.model.num_classes not in (None, len(classes)):
         raise ConfigError(
             f"model.num_classes={config.model.num_classes}, but {datamodule.index.root} has "
-            f"{len(classes)} classes: {', '.join(classes)}. Leave num_classes out, or mend "
+            f"{len(classes)} classes: {', '.join(classes)}. Leave num_classes out, or fix "
             "data.classes."
         )
     empty = [name for name in classes if counts.loc[name, "train"] == 0]
@@ -92,6 +86,7 @@ def check_data(config: TrainConfig, datamodule: XrayDataModule) -> None:
 
 def build_classifier(config: TrainConfig, datamodule: XrayDataModule) -> Classifier:
     """The network with its loss and optimizer; pretrained weights are copied in here."""
+    datamodule.setup()
     mean, std = resolve_normalisation(config.model)
     counts = datamodule.counts()["train"]
     classifier = Classifier(
@@ -119,12 +114,8 @@ def load_classifier(file: Path) -> Classifier:
     """The classifier of a checkpoint, ready to evaluate.
 
     Raises:
-        CheckpointError: no such file, or not a checkpoint of this framework.
+        CheckpointError: not a checkpoint of this framework.
     """
-    if not file.is_file():
-        raise CheckpointError(
-            f"ckpt_path={file}: no such file. A run keeps its own in outputs/<name>/checkpoints/."
-        )
     try:
         return Classifier.load_from_checkpoint(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises unpickling, zip, key and runtime errors
@@ -197,10 +188,20 @@ def build_pruning(config: TrainConfig) -> "list[Pruning]":
     return [Pruning(config.search, config.folder)]
 
 
-def tested_checkpoint(config: TrainConfig) -> Path | None:
-    """The best checkpoint where one was asked for and selected; None: the weights as they are."""
-    best = config.folder / "checkpoints" / "best.ckpt"
-    return best if config.test_checkpoint == "best" and best.exists() else None
+def tested_checkpoint(config: TrainConfig, trainer: Trainer) -> tuple[Path | None, int]:
+    """The checkpoint to test, and its epoch; None: the weights as the training left them.
+
+    Of `test_checkpoint=best` it is what the first ModelCheckpoint that monitors something chose.
+    """
+    best = next((c.best_model_path for c in _checkpoints(trainer) if c.monitor), "")
+    if config.test_checkpoint == "last" or not best:
+        return None, trainer.current_epoch - 1
+    content = torch.load(best, map_location="cpu", weights_only=True, mmap=True)
+    return Path(best), int(content["epoch"])
+
+
+def _checkpoints(trainer: Trainer) -> list[ModelCheckpoint]:
+    return [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)]
 
 
 def flat_hparams(config: TrainConfig) -> dict[str, Any]:
@@ -217,5 +218,7 @@ def flat_hparams(config: TrainConfig) -> dict[str, Any]:
         "weight_decay": config.optim.weight_decay,
         "weights": config.model.weights or "none",
     }
-    swept = swept_by(config.folder)
-    return hparams | {key: value for key, value in swept.items() if key not in hparams}
+    given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    pairs = (word.lstrip("+").partition("=") for word in given if not word.startswith("~"))
+    no_matter = (*KEYS_IGNORED_ON_RESUME, *hparams)
+    return hparams | {key: value for key, _, value in pairs if key not in no_matter}

@@ -5,7 +5,6 @@ Hydra composes `conf/*.yaml`; `parse` turns the result into the frozen models be
 named there checks its own arguments when `instantiate.build` calls it.
 """
 
-import difflib
 import typing
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -13,10 +12,11 @@ from typing import Annotated, Any, Literal, TypeVar
 from omegaconf import DictConfig, OmegaConf
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from cxr_lightning.errors import ConfigError
+from cxr_lightning.errors import CheckpointError, ConfigError, did_you_mean
 
 Target = dict[str, Any]
 UserPath = Annotated[Path, AfterValidator(lambda path: path.expanduser())]
+Folder = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
 Fraction = Annotated[float, Field(ge=0, le=0.5)]
 
 
@@ -111,7 +111,7 @@ class TrainerConfig(BaseModel):
 
     max_epochs: int = Field(ge=1)
     accelerator: str
-    devices: int | list[int] | str = "auto"
+    devices: int | list[int] | str = 1
     num_nodes: int = Field(default=1, ge=1)
     strategy: str = "auto"
     precision: str | int = "auto"
@@ -133,7 +133,7 @@ class TrainConfig(Section):
     """`conf/train.yaml`."""
 
     name: str = Field(min_length=1)
-    folder: UserPath
+    folder: Folder
     seed: int = Field(ge=0)
     ckpt_path: UserPath | None
     test_checkpoint: Literal["best", "last"]
@@ -154,7 +154,7 @@ class EvaluateConfig(Section):
     """`conf/evaluate.yaml`: what is null in `data` and `split` is the training run's own."""
 
     name: str = Field(min_length=1)
-    folder: UserPath
+    folder: Folder
     ckpt_path: UserPath
     subset: Literal["train", "val", "test", "all"]
     n_resamples: int = Field(ge=100)
@@ -167,7 +167,7 @@ class PredictConfig(Section):
     """`conf/predict.yaml`."""
 
     name: str = Field(min_length=1)
-    folder: UserPath
+    folder: Folder
     ckpt_path: UserPath
     input: UserPath
     output: UserPath
@@ -180,6 +180,43 @@ class ReportConfig(Section):
     """`conf/report.yaml`."""
 
     sweep: UserPath
+
+
+def conf_dir() -> Path:
+    """The folder of YAML files: inside the package when installed, beside it in a checkout."""
+    package = Path(__file__).parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def compose(command: str, *overrides: str) -> DictConfig:
+    """What `cxr-<command> override …` would run with, for a script or a notebook.
+
+    `train.run(compose("train", "model=resnet18", "name=mine"))` is the command, and returns its
+    result.
+    """
+    import hydra
+
+    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return hydra.compose(command, ["folder=outputs/${name}", *overrides])
+
+
+def existing_checkpoint(file: Path | None) -> None:
+    """Raises `CheckpointError` where `ckpt_path` is set and there is no such file."""
+    if file is not None and not file.is_file():
+        raise CheckpointError(
+            f"ckpt_path={file}: no such file. A run keeps its own in outputs/<name>/checkpoints/."
+        )
+
+
+def device_config(trained: TrainerConfig, given: dict[str, Any]) -> TrainerConfig:
+    """A training's accelerator and precision, in one process; then what the command line sets.
+
+    All else that a trainer may have been given concerns training only.
+    """
+    inherited = trained.model_dump(include={"accelerator", "precision", "deterministic"})
+    set_here = {key: value for key, value in given.items() if value is not None}
+    return parse(TrainerConfig, {"max_epochs": 1, **inherited, **set_here})
 
 
 Schema = TypeVar("Schema", bound=BaseModel)
@@ -208,10 +245,8 @@ def _sentences(schema: type[BaseModel], error: ValidationError) -> list[str]:
         known = depth + 1
         key = ".".join(names[:known]) if section is not None else ".".join(names)
         if detail["type"] == "extra_forbidden" and section is not None:
-            close = difflib.get_close_matches(names[-1], section.model_fields, n=1)
-            hint = f"; did you mean `{close[0]}`?" if close else "."
-            others = ", ".join(section.model_fields)
-            message = f"no such key{hint} The keys here: {others}."
+            hint = did_you_mean(names[-1], section.model_fields)
+            message = f"no such key{hint} The keys here: {', '.join(section.model_fields)}."
         elif detail["type"] == "missing":
             message = "is missing."
         else:

@@ -5,6 +5,15 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from cxr_lightning.cli import run_command
+from cxr_lightning.config import (
+    DataConfig,
+    EvaluateConfig,
+    SplitConfig,
+    TrainConfig,
+    device_config,
+    existing_checkpoint,
+    parse,
+)
 from cxr_lightning.startup import prepare
 
 if TYPE_CHECKING:
@@ -17,6 +26,8 @@ def run(cfg: DictConfig) -> "TrainResult":
     With nothing but `ckpt_path`, the images, batches and precision are those of the training run,
     and so are the numbers.
     """
+    config = parse(EvaluateConfig, cfg)
+    existing_checkpoint(config.ckpt_path)
     prepare()
     from pytorch_lightning import Trainer
 
@@ -25,18 +36,9 @@ def run(cfg: DictConfig) -> "TrainResult":
     from cxr_lightning.callbacks.metrics_file import TestResults
     from cxr_lightning.callbacks.run_record import RunRecord
     from cxr_lightning.callbacks.stopwatch import Stopwatch
-    from cxr_lightning.config import (
-        DataConfig,
-        EvaluateConfig,
-        SplitConfig,
-        TrainConfig,
-        TrainerConfig,
-        parse,
-    )
     from cxr_lightning.data.datamodule import XrayDataModule
     from cxr_lightning.train import TrainResult
 
-    config = parse(EvaluateConfig, cfg)
     classifier = assemble.load_classifier(config.ckpt_path)
     trained = parse(TrainConfig, classifier.hparams["run"])
     classes: list[str] = classifier.hparams["classes"]
@@ -47,14 +49,13 @@ def run(cfg: DictConfig) -> "TrainResult":
     if "name" in config.data and config.subset == "test":
         # Another set may have too few patients to set some aside, and nothing is trained on it.
         split = split.model_copy(update={"val_fraction": 0.0})
-    trainer_then = {**trained.trainer.model_dump(), "profiler": None}
-    trainer_config = parse(TrainerConfig, _overlay(trainer_then, config.trainer))
+    trainer_config = device_config(trained.trainer, config.trainer)
     precision = assemble.choose_precision(trainer_config)
 
     datamodule = XrayDataModule(data, None if config.subset == "all" else split)
     if config.subset != "all":
         datamodule.tested_split = config.subset
-    datamodule.prepare()
+    datamodule.setup()
     screen.print_data(datamodule)
     assemble.check_classes(datamodule, classes, config.ckpt_path)
     results = TestResults(config.folder, config.n_resamples, trained.seed)

@@ -5,15 +5,24 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from cxr_lightning.cli import run_command
+from cxr_lightning.config import (
+    PredictConfig,
+    TrainConfig,
+    device_config,
+    existing_checkpoint,
+    parse,
+)
 from cxr_lightning.startup import prepare
 
 
 def run(cfg: DictConfig) -> Path:
     """Predict every image under `input`; returns the CSV's path.
 
-    The CSV has a row an image: `path` (relative to `input`), `predicted`, a probability a class,
-    and `error`, the reason where an image could not be read.
+    The CSV has one row per image: `path` (relative to `input`), `predicted`, one probability per
+    class, and `error`, the reason where an image could not be read.
     """
+    config = parse(PredictConfig, cfg)
+    existing_checkpoint(config.ckpt_path)
     prepare()
     import pandas as pd
     import torch
@@ -21,19 +30,14 @@ def run(cfg: DictConfig) -> Path:
     from pytorch_lightning.callbacks import RichProgressBar
 
     from cxr_lightning import assemble, screen
-    from cxr_lightning.callbacks.metrics_file import write_csv
-    from cxr_lightning.config import PredictConfig, TrainConfig, TrainerConfig, parse
-    from cxr_lightning.data.unlabelled import FileDataset
     from cxr_lightning.data.index import find_images
+    from cxr_lightning.data.unlabelled import FileDataset
+    from cxr_lightning.runs.writing import write_csv
 
-    config = parse(PredictConfig, cfg)
     classifier = assemble.load_classifier(config.ckpt_path)
     trained = parse(TrainConfig, classifier.hparams["run"])
     classes: list[str] = classifier.hparams["classes"]
-    given = {key: value for key, value in config.trainer.items() if value is not None}
-    # One process, whatever the training ran on; its other arguments concern training only.
-    device = trained.trainer.model_dump(include={"max_epochs", "accelerator", "precision"})
-    trainer_config = parse(TrainerConfig, device | {"devices": 1} | given)
+    trainer_config = device_config(trained.trainer, config.trainer)
     precision = assemble.choose_precision(trainer_config)
 
     root, images, ignored = find_images(config.input)

@@ -10,7 +10,7 @@ from cxr_lightning.cli import run_command
 def run(cfg: DictConfig) -> Path:
     """Write the tables and the report of a sweep, finished or not, as `conf/report.yaml` says."""
     from cxr_lightning.config import ReportConfig, parse
-    from cxr_lightning.sweeps.report import write_report
+    from cxr_lightning.sweeps.page import write_report
 
     return write_report(parse(ReportConfig, cfg).sweep)
 

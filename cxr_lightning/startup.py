@@ -1,7 +1,12 @@
-"""What a process does once, before it trains or tests: two savings that Python leaves to us."""
+"""What a command does once in its process, before it trains or tests.
+
+A notebook or a script that calls `run` itself keeps its process as it is: nothing here happens
+before `own_process` has been called, which only commands do.
+"""
 
 import ctypes
 import gc
+import os
 import platform
 import sys
 from importlib import import_module
@@ -10,17 +15,26 @@ LIBRARIES = (
     "pytorch_lightning",
     "torch.utils.tensorboard",
     "torchvision.transforms.v2",
-    "matplotlib.pyplot",
     "sklearn.model_selection",
 )
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Parameters of mallopt(3), glibc's malloc.h."""
 
+_owned = False
+
+
+def own_process() -> None:
+    """Say that this process belongs to a command, which may change its settings."""
+    global _owned  # noqa: PLW0603 (a process is owned or not)
+    _owned = True
+    os.environ.setdefault("MPLBACKEND", "Agg")  # no screen is needed, or there
+
 
 def prepare() -> None:
-    """Import what every run needs, and keep memory for its steps."""
-    import_libraries()
-    keep_freed_memory()
+    """In a command's process, import what every run needs, and keep memory for its steps."""
+    if _owned:
+        import_libraries()
+        keep_freed_memory()
 
 
 def import_libraries() -> None:
@@ -41,12 +55,12 @@ def import_libraries() -> None:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep large blocks that are freed, instead of giving them back to the system.
+    """Let glibc keep large blocks that are freed, instead of returning them to the system.
 
-    On a processor each training step allocates the same activations anew. Given back, each of
-    their pages would be mapped and zeroed again, half of the time of a small network's step.
-    The process holds more memory for it: as much as its largest step. Elsewhere than on glibc this
-    does nothing.
+    On a processor each training step allocates the same activations anew. If they were returned,
+    each of their pages would be mapped and zeroed again, half of the time of a small network's
+    step. The process holds more memory for it: as much as its largest step. Elsewhere than on glibc
+    this does nothing.
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)

@@ -8,10 +8,12 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from cxr_lightning.cli import run_command
+from cxr_lightning.config import TrainConfig, existing_checkpoint, parse
+from cxr_lightning.errors import ConfigError
+from cxr_lightning.runs.folder import claimed, job_state, last_checkpoint, read_estimates
 from cxr_lightning.startup import prepare
 
 if TYPE_CHECKING:
-    from cxr_lightning.config import TrainConfig
     from cxr_lightning.metrics import Estimate
 
 
@@ -29,10 +31,8 @@ def run(cfg: DictConfig) -> TrainResult:
     A folder with the same run, cut off, is continued from its last complete epoch; finished, it
     is left as it is.
     """
-    from cxr_lightning.config import TrainConfig, parse
-    from cxr_lightning.runs.folder import claimed, job_state, read_estimates
-
     config = parse(TrainConfig, cfg)
+    existing_checkpoint(config.ckpt_path)
     _refuse_search_of_one(config)
     with claimed(config.folder, config.model_dump(mode="json"), cfg):
         if (state := job_state(config.folder)) in ("finished", "pruned"):
@@ -41,21 +41,18 @@ def run(cfg: DictConfig) -> TrainResult:
         return _train(config)
 
 
-def _refuse_search_of_one(config: "TrainConfig") -> None:
-    from cxr_lightning.errors import ConfigError
-
+def _refuse_search_of_one(config: TrainConfig) -> None:
     chosen = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
     if chosen.get("hparams_search") is not None and config.search is None:
         raise ConfigError("hparams_search=… searches with -m only: cxr-train -m hparams_search=…")
 
 
-def _train(config: "TrainConfig") -> TrainResult:
+def _train(config: TrainConfig) -> TrainResult:
     # Imported here: torch and Lightning take seconds, which --help and a finished job do not cost.
     prepare()
     from pytorch_lightning import Trainer, seed_everything
 
     from cxr_lightning import assemble, screen
-    from cxr_lightning.runs.checkpoint_io import AtomicCheckpointIO
     from cxr_lightning.callbacks.curves import Curves
     from cxr_lightning.callbacks.dashboard import Dashboard
     from cxr_lightning.callbacks.metrics_file import TestResults
@@ -63,13 +60,13 @@ def _train(config: "TrainConfig") -> TrainResult:
     from cxr_lightning.callbacks.run_record import RunRecord
     from cxr_lightning.callbacks.stopwatch import Stopwatch
     from cxr_lightning.instantiate import build_all
-    from cxr_lightning.runs.folder import last_checkpoint
+    from cxr_lightning.runs.checkpoint_io import AtomicCheckpointIO
 
     assemble.check_run(config)
     callbacks, loggers = build_all(config.callbacks), build_all(config.logger)
     seed_everything(config.seed, workers=True, verbose=False)
     datamodule = assemble.build_datamodule(config)
-    datamodule.prepare()
+    datamodule.setup()
     screen.print_data(datamodule)
     assemble.check_data(config, datamodule)
     classifier = assemble.build_classifier(config, datamodule)
@@ -78,7 +75,7 @@ def _train(config: "TrainConfig") -> TrainResult:
     has_val = len(datamodule.rows("val")) > 0
     pruning = assemble.build_pruning(config)
     results = TestResults(config.folder, config.n_resamples, config.seed)
-    stopwatch = Stopwatch()
+    stopwatch, curves = Stopwatch(), Curves(config.folder)
     trainer = Trainer(
         **assemble.trainer_arguments(config.trainer, precision, config.folder),
         default_root_dir=config.folder,
@@ -88,7 +85,7 @@ def _train(config: "TrainConfig") -> TrainResult:
             stopwatch,  # before what writes its seconds
             RunRecord(config.folder, config.seed, precision, stopwatch),
             Resumable(config.seed),
-            Curves(config.folder),
+            curves,
             *pruning,
             results,
             Dashboard(
@@ -105,11 +102,16 @@ def _train(config: "TrainConfig") -> TrainResult:
     if any(callback.pruned for callback in pruning):
         print(f"{config.folder} was pruned: its validation curve is hopeless.")
         return TrainResult(config.folder, {})
-    checkpoint = assemble.tested_checkpoint(config)
+    checkpoint, epoch = assemble.tested_checkpoint(config, trainer)
     trainer.test(
         classifier, datamodule=datamodule, ckpt_path=checkpoint, verbose=False, weights_only=True
     )
-    results.write_metrics()
+    results.write_metrics(
+        {
+            "tested": {"checkpoint": checkpoint.name if checkpoint else "last", "epoch": epoch},
+            "validation": curves.at(epoch),
+        }
+    )
     screen.print_results(results.estimates, config.folder)
     screen.print_speed(stopwatch.summary())
     screen.print_profile(config.folder)

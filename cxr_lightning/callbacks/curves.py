@@ -8,11 +8,11 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.utilities import rank_zero_only
 
-from cxr_lightning.callbacks.metrics_file import write_csv
+from cxr_lightning.runs.writing import write_csv
 
 
 class Curves(Checkpoint):
-    """Writes a row an epoch; the rows are part of each checkpoint, so a resumed run has them all.
+    """Writes one row per epoch; checkpoints hold the rows, so a resumed run has them all.
 
     A `Checkpoint`, because Lightning 2.6 calls those after the module has logged its training
     metrics; listed before the others, so that they save the epoch's row.
@@ -43,6 +43,11 @@ class Curves(Checkpoint):
             }
         )
         self._write()
+
+    def at(self, epoch: int) -> dict[str, float]:
+        """The validation metrics of an epoch; none where nothing was validated in it."""
+        row = next((row for row in self.rows if row["epoch"] == epoch), {})
+        return {name: value for name, value in row.items() if name.startswith("val/")}
 
     def state_dict(self) -> dict[str, Any]:
         """The rows so far, for a checkpoint."""

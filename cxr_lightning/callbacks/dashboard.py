@@ -12,6 +12,8 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.tensorboard import SummaryWriter
 
+from cxr_lightning.models.predictions import Predictions
+
 if TYPE_CHECKING:
     from cxr_lightning.models.classifier import Classifier
 
@@ -72,27 +74,42 @@ def layout(classes: Sequence[str], has_val: bool) -> dict[str, Any]:
     }
 
 
-class PrCurves(Callback):
-    """A precision-recall curve a class, one-vs-rest, after each validation and after the test."""
+class AfterEvaluation(Callback):
+    """Shows the predictions of a split after each validation and after the test."""
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Add `val/pr_curve/<class>`."""
+        """Show those of the validation images."""
         if not trainer.sanity_checking:
-            self._add(trainer, pl_module, "val")
+            self._show(trainer, pl_module, "val")
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Add `test/pr_curve/<class>`."""
-        self._add(trainer, pl_module, "test")
+        """Show those of the test images."""
+        self._show(trainer, pl_module, "test")
 
     @rank_zero_only
-    def _add(self, trainer: Trainer, pl_module: LightningModule, split: str) -> None:
+    def _show(self, trainer: Trainer, pl_module: LightningModule, split: str) -> None:
         predictions = cast("Classifier", pl_module).predictions[split]
+        self.show(trainer, predictions, pl_module.hparams["classes"], split)
+
+    def show(
+        self, trainer: Trainer, predictions: Predictions, classes: list[str], split: str
+    ) -> None:
+        """Draw or write something; called on the first process only."""
+        raise NotImplementedError
+
+
+class PrCurves(AfterEvaluation):
+    """One precision-recall curve per class, one-vs-rest: `<split>/pr_curve/<class>`."""
+
+    def show(
+        self, trainer: Trainer, predictions: Predictions, classes: list[str], split: str
+    ) -> None:
+        """Add the curves to TensorBoard."""
         for writer in writers(trainer):
-            for k, name in enumerate(pl_module.hparams["classes"]):
+            for k, name in enumerate(classes):
+                curve = pr_curve(predictions.labels == k, predictions.probabilities[:, k])
                 tag = f"{split}/pr_curve/{name}"
-                tp, fp, tn, fn, precision, recall = pr_curve(
-                    predictions.labels == k, predictions.probabilities[:, k]
-                )
+                tp, fp, tn, fn, precision, recall = curve
                 writer.add_pr_curve_raw(
                     tag, tp, fp, tn, fn, precision, recall, trainer.current_epoch, N_THRESHOLDS
                 )

@@ -2,26 +2,21 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
-
-import matplotlib
-
-matplotlib.use("Agg")  # no screen is needed, or there
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_only
 
-from cxr_lightning.callbacks.dashboard import writers
+from cxr_lightning.callbacks.dashboard import AfterEvaluation, writers
 from cxr_lightning.data.dataset import augmented
 from cxr_lightning.metrics import confusion_matrix
+from cxr_lightning.models.predictions import Predictions
 
 if TYPE_CHECKING:
     from cxr_lightning.data.datamodule import XrayDataModule
-    from cxr_lightning.models.classifier import Classifier
 
 
 def draw_confusion_matrix(
@@ -29,7 +24,8 @@ def draw_confusion_matrix(
 ) -> Figure:
     """Counts, shaded by the share of the true class (row); diagonal shares are recalls."""
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    figure, axes = plt.subplots(figsize=(6.4, 5.6), layout="constrained")
+    figure = Figure(figsize=(6.4, 5.6), layout="constrained")
+    axes = figure.subplots()
     shades = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(matrix):
         axes.text(
@@ -50,53 +46,40 @@ def draw_confusion_matrix(
     return figure
 
 
-class ConfusionMatrixFigure(Callback):
-    """The confusion matrix after each validation and after the test."""
+class ConfusionMatrixFigure(AfterEvaluation):
+    """The confusion matrix: `<split>/confusion_matrix`, of the test also in the run folder."""
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Add `val/confusion_matrix` to TensorBoard."""
-        if not trainer.sanity_checking:
-            self._draw(trainer, pl_module, "val")
-
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Add `test/confusion_matrix` to TensorBoard and to the run folder."""
-        self._draw(trainer, pl_module, "test")
-
-    @rank_zero_only
-    def _draw(self, trainer: Trainer, pl_module: LightningModule, split: str) -> None:
-        classes: list[str] = pl_module.hparams["classes"]
-        predictions = cast("Classifier", pl_module).predictions[split]
+    def show(
+        self, trainer: Trainer, predictions: Predictions, classes: list[str], split: str
+    ) -> None:
+        """Draw it."""
         matrix = confusion_matrix(predictions.labels, predictions.predicted, len(classes))
         accuracy = np.trace(matrix) / matrix.sum()
         title = f"{split}: {np.trace(matrix)} of {matrix.sum()} right ({accuracy:.1%})"
         figure = draw_confusion_matrix(matrix, classes, title)
-        if split == "test":
-            figure.savefig(Path(trainer.default_root_dir) / "confusion_matrix.png", dpi=120)
         _add(trainer, f"{split}/confusion_matrix", figure)
 
 
-class WorstMistakesFigure(Callback):
+class WorstMistakesFigure(AfterEvaluation):
     """The test images whose true class the network holds least likely, of those it gets wrong."""
 
     def __init__(self, shown: int = 12) -> None:
         self.shown = shown
 
-    @rank_zero_only
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def show(
+        self, trainer: Trainer, predictions: Predictions, classes: list[str], split: str
+    ) -> None:
         """Add `test/worst_mistakes` to TensorBoard and the run folder, if there are any."""
-        classes: list[str] = pl_module.hparams["classes"]
-        predictions = cast("Classifier", pl_module).predictions["test"]
         wrong = np.flatnonzero(predictions.predicted != predictions.labels)
-        if not len(wrong):
+        if split != "test" or not len(wrong):
             return
         of_truth = predictions.probabilities[wrong, predictions.labels[wrong]]
         worst = wrong[np.argsort(of_truth, kind="stable")][: self.shown]
         datamodule: XrayDataModule = trainer.datamodule  # type: ignore[attr-defined]
         columns = min(4, len(worst))
         rows = -(-len(worst) // columns)
-        figure, axes = plt.subplots(
-            rows, columns, figsize=(2.4 * columns, 2.9 * rows), squeeze=False, layout="constrained"
-        )
+        figure = Figure(figsize=(2.4 * columns, 2.9 * rows), layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False)
         for panel in axes.flat:
             panel.set_axis_off()
         for panel, i in zip(axes.flat, worst, strict=False):
@@ -111,7 +94,6 @@ class WorstMistakesFigure(Callback):
         figure.suptitle(
             f"{kind}the {len(worst)} worst of {len(wrong)} mistakes on {len(predictions.labels)}"
         )
-        figure.savefig(Path(trainer.default_root_dir) / "worst_mistakes.png", dpi=120)
         _add(trainer, "test/worst_mistakes", figure)
 
 
@@ -138,13 +120,8 @@ class AugmentationFigure(Callback):
             for position in np.flatnonzero(labels == label)[: self.per_class]
         ]
         n_rows = 1 + (self.draws if augment else 0)
-        figure, axes = plt.subplots(
-            n_rows,
-            len(chosen),
-            figsize=(2.2 * len(chosen), 2.4 * n_rows),
-            squeeze=False,
-            layout="constrained",
-        )
+        figure = Figure(figsize=(2.2 * len(chosen), 2.4 * n_rows), layout="constrained")
+        axes = figure.subplots(n_rows, len(chosen), squeeze=False)
         for column, position in enumerate(chosen):
             image = dataset[position, 0].image
             axes[0, column].set_title(datamodule.classes[labels[position]], fontsize=9)
@@ -164,6 +141,9 @@ class AugmentationFigure(Callback):
 
 
 def _add(trainer: Trainer, tag: str, figure: Figure) -> None:
+    """To TensorBoard; a test's also to the run folder, as `<name>.png`."""
+    split, _, name = tag.rpartition("/")
+    if split == "test":
+        figure.savefig(Path(trainer.default_root_dir) / f"{name}.png", dpi=120)
     for writer in writers(trainer):
         writer.add_figure(tag, figure, global_step=trainer.current_epoch, close=False)
-    plt.close(figure)

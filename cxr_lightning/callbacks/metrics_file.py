@@ -1,6 +1,5 @@
 """What a test leaves in the run folder: predictions.csv and metrics.json."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -11,6 +10,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_only
 
 from cxr_lightning.metrics import Estimate, confusion_matrix, estimate
+from cxr_lightning.runs.writing import write_csv, write_json
 
 if TYPE_CHECKING:
     from cxr_lightning.data.datamodule import XrayDataModule
@@ -65,20 +65,9 @@ class TestResults(Callback):
         write_csv(self.folder / "predictions.csv", frame.join(probabilities))
 
     @rank_zero_only
-    def write_metrics(self) -> None:
-        """Write metrics.json, when all else is written: a folder that has it is finished."""
-        write_json(self.folder / "metrics.json", self._metrics)
+    def write_metrics(self, tested: dict[str, Any] | None = None) -> None:
+        """Write metrics.json, when all else is written: a folder that has it is finished.
 
-
-def write_json(file: Path, content: dict[str, Any]) -> None:
-    """Write in one step: a reader sees the old file or the whole new one."""
-    temporary = file.with_suffix(".json.new")
-    temporary.write_text(json.dumps(content, indent=2, default=str, allow_nan=False) + "\n")
-    temporary.replace(file)
-
-
-def write_csv(file: Path, frame: pd.DataFrame) -> None:
-    """Write in one step, floats in full."""
-    temporary = file.with_suffix(".csv.new")
-    frame.to_csv(temporary, index=False)
-    temporary.replace(file)
+        tested: which checkpoint was tested, of which epoch, and its validation metrics.
+        """
+        write_json(self.folder / "metrics.json", (tested or {}) | self._metrics)

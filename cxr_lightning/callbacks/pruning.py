@@ -7,10 +7,10 @@ import optuna
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
-from cxr_lightning.callbacks.metrics_file import write_json
 from cxr_lightning.config import SearchConfig
 from cxr_lightning.instantiate import build
-from cxr_lightning.sweeps.search import open_storage
+from cxr_lightning.runs.study import open_storage
+from cxr_lightning.runs.writing import write_json
 
 
 class Pruning(Checkpoint):

@@ -13,8 +13,8 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_only
 
-from cxr_lightning.callbacks.metrics_file import write_json
 from cxr_lightning.callbacks.stopwatch import Stopwatch
+from cxr_lightning.runs.writing import without_passwords, write_json
 
 if TYPE_CHECKING:
     from cxr_lightning.data.datamodule import XrayDataModule
@@ -58,7 +58,7 @@ class RunRecord(Callback):
         table = datamodule.table
         record = {
             "started": time.strftime("%Y-%m-%d %H:%M:%S%z", time.localtime(self.started)),
-            "command": sys.argv,
+            "command": [without_passwords(word) for word in sys.argv],
             "git_commit": _git_commit(),
             "versions": {"python": platform.python_version()}
             | {package: version(package) for package in PACKAGES},

@@ -1,6 +1,5 @@
 """Index, store and splits as Lightning's loaders."""
 
-import os
 from typing import Any
 
 import numpy as np
@@ -20,10 +19,14 @@ from cxr_lightning.data.sources import load_index
 from cxr_lightning.data.store import Pixels, open_store
 from cxr_lightning.errors import DataError
 from cxr_lightning.instantiate import build_all
+from cxr_lightning.machine import usable_cores
 
 
 class XrayDataModule(LightningDataModule):
-    """Loaders over the images of one configuration; `prepare` once before use.
+    """Loaders over the images of one configuration.
+
+    As Lightning has it, `prepare_data` decodes, once in a file's life, and `setup` splits. Both
+    read the images' table, at most once in a process.
 
     Attributes:
         table: the readable images with their final `split`; `Batch.row` counts its rows.
@@ -45,13 +48,16 @@ class XrayDataModule(LightningDataModule):
         self.augment: Transform | None = v2.Compose(transforms) if transforms else None
         self.tested_split = "test"
         self.table = pd.DataFrame()
+        self._found: tuple[pd.DataFrame, Pixels] | None = None
 
-    def prepare(self) -> None:
-        """Find, decode (once in a file's life) and split the images.
+    def prepare_data(self) -> None:
+        """Find the images and decode those that no earlier run has decoded.
 
         Raises:
-            ConfigError, DataError: see `sources`, `index`, `splits`; unreadable images.
+            ConfigError, DataError: see `sources` and `index`; unreadable images.
         """
+        if self._found is not None:
+            return
         self.index: Index = load_index(self.data)
         table = self.index.table
         pixels, self.unreadable = open_store(
@@ -61,9 +67,22 @@ class XrayDataModule(LightningDataModule):
             reasons = "\n".join(f"  {path}: {reason}" for path, reason in self.unreadable.items())
             raise DataError(
                 f"{len(self.unreadable)} of {len(table)} images under {self.index.root} cannot be "
-                f"read:\n{reasons}\nMend or remove them, or leave them out: data.unreadable=skip"
+                f"read:\n{reasons}\nFix or remove them, or leave them out: data.unreadable=skip"
             )
         readable = table[~table["path"].isin(list(self.unreadable))].reset_index(drop=True)
+        self._found = readable, pixels
+
+    def setup(self, stage: str | None = None) -> None:
+        """Split the images; `stage` is Lightning's and makes no difference.
+
+        Raises:
+            ConfigError, DataError: see `prepare_data` and `splits`.
+        """
+        if not self.table.empty:
+            return
+        self.prepare_data()  # other processes of the node wait for the one that decodes
+        assert self._found is not None
+        readable, pixels = self._found
         self.table = (
             readable.assign(split="test")
             if self.split is None
@@ -78,7 +97,7 @@ class XrayDataModule(LightningDataModule):
         return self.index.classes
 
     def counts(self) -> pd.DataFrame:
-        """Images a class (rows) and a split (columns)."""
+        """Images per class (rows) and split (columns)."""
         return splits.counts(self.table, self.classes)
 
     def rows(self, split: str) -> npt.NDArray[np.int64]:
@@ -131,7 +150,7 @@ class XrayDataModule(LightningDataModule):
 
 
 def class_balanced_weights(labels: npt.NDArray[np.int64]) -> list[float]:
-    """A weight an image, 1 / (images of its class): every class is drawn equally often.
+    """One weight per image, 1 / (images of its class): every class is drawn equally often.
 
     Class-aware sampling: Shen et al., ECCV 2016, section 3.2.
     """
@@ -144,9 +163,4 @@ def loader_workers(asked: int | str) -> int:
     if asked != "auto":
         return int(asked)
     n_gpus = torch.cuda.device_count()
-    if not n_gpus:
-        return 0
-    # Those this process may use: a job that runs beside others has its share.
-    shares = hasattr(os, "sched_getaffinity")
-    n_cores = len(os.sched_getaffinity(0)) if shares else os.cpu_count() or 1
-    return min(8, n_cores // n_gpus)
+    return min(8, len(usable_cores()) // n_gpus) if n_gpus else 0

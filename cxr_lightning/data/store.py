@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.progress import track
 
 from cxr_lightning.data import decode
+from cxr_lightning.machine import usable_cores
 
 FILE_KEY = ["path", "bytes", "mtime_ns"]
 TYPES = {"path": "str", "bytes": "int64", "mtime_ns": "int64", "row": "int64"}
@@ -151,7 +152,7 @@ def _decode_into(
     pixels_file = folder / "pixels.u8"
     pixels_file.touch()
     # Pillow decodes without the interpreter's lock, so threads use all cores.
-    with pixels_file.open("r+b") as file, ThreadPoolExecutor(os.cpu_count()) as pool:
+    with pixels_file.open("r+b") as file, ThreadPoolExecutor(len(usable_cores())) as pool:
         file.seek(first * size_px**2)
         results = pool.map(read, files["path"])
         try:

@@ -1,6 +1,5 @@
 """Image files as they lie in a folder, decoded on the way to the network; for prediction."""
 
-import os
 from pathlib import Path
 
 import torch
@@ -8,6 +7,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from cxr_lightning.data.dataset import Batch
 from cxr_lightning.data.decode import UnreadableImageError, decode
+from cxr_lightning.machine import usable_cores
 
 UNREADABLE = -1
 """The label of an image that could not be decoded; the label of others is 0."""
@@ -33,8 +33,7 @@ class FileDataset(Dataset[Batch]):
 
     def loader(self, batch_size: int, num_workers: int | str) -> DataLoader[Batch]:
         """Every image once, in order; `auto` decodes on all cores but one."""
-        cores = os.cpu_count() or 1
-        workers = cores - 1 if num_workers == "auto" else int(num_workers)
+        workers = len(usable_cores()) - 1 if num_workers == "auto" else int(num_workers)
         return DataLoader(self, batch_size, num_workers=min(workers, len(self)))
 
     def errors(self, labels: list[int]) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """A run's folder: whether it is free, cut off or finished, and whether it may be written to."""
 
-import json
 import os
 import re
 import traceback
@@ -15,6 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from cxr_lightning.errors import ConfigError
+from cxr_lightning.runs.writing import read_json, without_passwords, write_text
 
 if TYPE_CHECKING:
     from cxr_lightning.metrics import Estimate
@@ -24,8 +24,11 @@ JobState = Literal["finished", "pruned", "failed", "unfinished", "waiting"]
 CONFIG, ERROR, REFUSED = "config.yaml", "error.txt", "refused.txt"
 KEPT = ("metrics.json", "pruned.json", "curves.csv", "checkpoints")
 LOCK_S = 45  # a job's grace after SIGTERM (30), and some
-# Keys that change no number: the same run can be continued elsewhere, or looked at more closely.
-KEYS_IGNORED_ON_RESUME = ("folder", "data.cache_dir", "data.num_workers", "trainer.profiler", "search")
+# They change no number: the same run can be resumed elsewhere, or looked at more closely.
+KEYS_IGNORED_ON_RESUME = (
+    *("name", "folder", "search"),
+    *("data.cache_dir", "data.num_workers", "trainer.profiler"),
+)
 
 
 def job_state(folder: Path) -> JobState:
@@ -50,17 +53,17 @@ def failure(folder: Path) -> str:
     """Why a failed run failed, in one line: the end of the trace in `error.txt`."""
     if (folder / REFUSED).exists():
         return (folder / REFUSED).read_text(encoding="utf-8").strip()
-    lines = (folder / ERROR).read_text().strip().splitlines()
+    lines = (folder / ERROR).read_text(encoding="utf-8").strip().splitlines()
     traces = [i for i, line in enumerate(lines) if line.startswith("Traceback")]
     end = lines[traces[-1] + 1 :] if traces else lines
-    # The frames are indented; the exception is not, and its message goes on to the end.
+    # The frames are indented; the exception is not, and its message reaches to the end.
     frames = next((i for i, line in enumerate(end) if not line.startswith(" ")), 0)
     message = " ".join(line.strip() for line in end[frames:])
     return re.sub(r"^cxr_lightning\.errors\.\w+: ", "", message)
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """Where a cut-off run goes on from: the end of its last complete epoch."""
+    """Where a run that was cut off resumes: the end of its last complete epoch."""
     file = folder / "checkpoints" / "last.ckpt"
     return file if file.exists() else None
 
@@ -70,7 +73,7 @@ def read_estimates(folder: Path) -> "dict[str, Estimate]":
     from cxr_lightning.metrics import Estimate
 
     file = folder / "metrics.json"
-    metrics = json.loads(file.read_text())["metrics"] if file.exists() else {}
+    metrics = read_json(file)["metrics"] if file.exists() else {}
     return {name: Estimate(**values) for name, values in metrics.items()}
 
 
@@ -99,13 +102,14 @@ def claimed(folder: Path, config: dict[str, Any], cfg: DictConfig) -> Iterator[N
     try:
         with _waiting(folder, lock):
             _refuse_another_run(folder, config)
+            (folder / REFUSED).unlink(missing_ok=True)
             if job_state(folder) not in ("finished", "pruned"):
                 (folder / ERROR).unlink(missing_ok=True)
                 _record(folder, config, cfg)
             try:
                 yield
             except Exception:
-                (folder / ERROR).write_text(traceback.format_exc())
+                write_text(folder / ERROR, traceback.format_exc())
                 raise
     except Timeout:
         raise ConfigError(
@@ -130,12 +134,18 @@ def _waiting(folder: Path, lock: FileLock) -> Iterator[None]:
 def record_error(folder: Path) -> None:
     """Write the trace of a run that failed before it had claimed its folder."""
     if is_first_process() and not (folder / CONFIG).exists():
-        (folder / ERROR).write_text(traceback.format_exc())
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / ERROR, traceback.format_exc())
+
+
+def refuse(folder: Path, reason: str) -> None:
+    """Note that a sweep's job could not be run, as its folder holds something else."""
+    write_text(folder / REFUSED, reason)
 
 
 def _refuse_another_run(folder: Path, config: dict[str, Any]) -> None:
     if job_state(folder) == "failed" and not any((folder / kept).exists() for kept in KEPT):
-        return  # it failed before there was anything to lose; its configuration may be mended
+        return  # it failed before there was anything to lose; its configuration may be fixed
     if not (folder / CONFIG).exists():
         if (folder / "metrics.json").exists() or last_checkpoint(folder):
             raise ConfigError(
@@ -143,7 +153,7 @@ def _refuse_another_run(folder: Path, config: dict[str, Any]) -> None:
                 "Choose another name=… or move the folder away."
             )
         return
-    recorded = _flat(yaml.safe_load((folder / CONFIG).read_text()))
+    recorded = _flat(yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8")))
     wanted = _flat(config)
     differing = [
         f"{key}={recorded.get(key, '(not set)')} (now {wanted.get(key, '(not set)')})"
@@ -162,12 +172,11 @@ def _record(folder: Path, config: dict[str, Any], cfg: DictConfig) -> None:
     if HydraConfig.initialized():
         hydra = HydraConfig.get()
         (folder / ".hydra").mkdir(exist_ok=True)
-        OmegaConf.save(cfg, folder / ".hydra" / "config.yaml")
-        OmegaConf.save(OmegaConf.create({"hydra": hydra}), folder / ".hydra" / "hydra.yaml")
-        OmegaConf.save(hydra.overrides.task, folder / ".hydra" / "overrides.yaml")
-    temporary = folder / f"{CONFIG}.new"
-    temporary.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
-    temporary.replace(folder / CONFIG)
+        parts = {"config": cfg, "hydra": {"hydra": hydra}, "overrides": hydra.overrides.task}
+        for name, part in parts.items():
+            text = without_passwords(OmegaConf.to_yaml(part))
+            write_text(folder / ".hydra" / f"{name}.yaml", text)
+    write_text(folder / CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
 
 
 def _flat(node: Any, prefix: str = "") -> dict[str, Any]:

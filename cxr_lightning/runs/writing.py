@@ -1,6 +1,7 @@
-"""Files that are whole or not there: written beside their place, in UTF-8, and put there in one step."""
+"""Files that are whole or not there: written beside their place, then put there in one step."""
 
 import json
+import re
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,3 +38,8 @@ def write_csv(file: Path, frame: "pd.DataFrame") -> None:
 def read_json(file: Path) -> Any:
     """The content of a JSON file."""
     return json.loads(file.read_text(encoding="utf-8"))
+
+
+def without_passwords(text: str) -> str:
+    """`text` with the password of each URL in it hidden: `mysql://me:***@host/studies`."""
+    return re.sub(r"(\w://[^\s:/@]*):[^\s@]+@", r"\1:***@", text)

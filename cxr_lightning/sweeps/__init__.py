@@ -1,1 +1,19 @@
-"""What joins runs: their plan, launcher, search, tables, statistics and report."""
+"""What joins runs: sweepers, launcher, search, tables, statistics and report."""
+
+from hydra.core.plugins import Plugins
+
+# As Hydra looks for plugins, it executes its own modules again: before that, the class that our
+# sweeper inherits from is not the one that stays.
+Plugins.instance()
+
+
+def register_plugins() -> None:
+    """Make the sweepers and the launcher known to Hydra; `conf/hydra` has their options."""
+    from cxr_lightning.sweeps.launcher import ProcessesLauncher
+    from cxr_lightning.sweeps.sweepers import GridSweeper, SearchSweeper
+
+    plugins = Plugins.instance()
+    for plugin in (GridSweeper, SearchSweeper, ProcessesLauncher):
+        plugins.register(plugin)
+        # Hydra 1.3 makes only plugins whose name begins like this, wherever they lie.
+        plugins.class_name_to_class[f"hydra_plugins.cxr_lightning.{plugin.__name__}"] = plugin

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from cxr_lightning.errors import DataError
 from cxr_lightning.metrics import compute_metrics, resample_patients
-from cxr_lightning.sweeps.plan import Job, Plan, state_of
+from cxr_lightning.runs.folder import job_state
 from cxr_lightning.sweeps.contrasts import Sample
+from cxr_lightning.sweeps.plan import Job, Plan
 
 N_RESAMPLES = 2000
 METRICS = ("accuracy", "f1_macro")  # compared; recall/k is shown
@@ -158,7 +159,7 @@ def _runs(folder: Path, plan: Plan) -> dict[tuple[tuple[tuple[str, str], ...], s
     folds = {job.values.get("split.fold") for job in plan.jobs}
     found: dict[tuple[tuple[tuple[str, str], ...], str], list[pd.DataFrame]] = {}
     for job in plan.jobs:
-        if state_of(folder, plan, job) == "finished":
+        if job_state(folder / job.name) == "finished":
             # All text: a class may be called 0 or NA, and a patient 007.
             frame = pd.read_csv(
                 folder / job.name / "predictions.csv", dtype=str, keep_default_na=False

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cxr_lightning.runs.folder import job_state
 from cxr_lightning.sweeps.aligned import Aligned, cell_name
 from cxr_lightning.sweeps.comparisons import cell_mean
-from cxr_lightning.sweeps.plan import Plan, state_of
 from cxr_lightning.sweeps.contrasts import Interval
+from cxr_lightning.sweeps.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,6 @@ def finished_runs(folder: Path, plan: Plan) -> dict[str, list[Path]]:
     """The folders of the finished runs of each cell, by its name."""
     runs: dict[str, list[Path]] = {}
     for job in plan.jobs:
-        if state_of(folder, plan, job) == "finished":
+        if job_state(folder / job.name) == "finished":
             runs.setdefault(cell_name(dict(job.cell)), []).append(folder / job.name)
     return runs

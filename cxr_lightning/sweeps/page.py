@@ -17,11 +17,11 @@ from matplotlib.figure import Figure
 from cxr_lightning.errors import DataError
 from cxr_lightning.sweeps import charts
 from cxr_lightning.sweeps.aligned import METRICS, N_RESAMPLES, align
+from cxr_lightning.sweeps.cells import CellResults, cell_results, finished_runs
 from cxr_lightning.sweeps.comparisons import Effect, comparisons, effects
+from cxr_lightning.sweeps.contrasts import Interval
 from cxr_lightning.sweeps.mistakes import common_mistakes
 from cxr_lightning.sweeps.plan import Job
-from cxr_lightning.sweeps.cells import CellResults, cell_results, finished_runs
-from cxr_lightning.sweeps.contrasts import Interval
 from cxr_lightning.sweeps.table import Summary
 
 TITLES = {"accuracy": "accuracy", "f1_macro": "macro F1"}
@@ -63,7 +63,7 @@ def _content(folder: Path, summary: Summary) -> dict[str, Any]:
     plan, jobs = summary.plan, summary.jobs.to_dict("records")
     content: dict[str, Any] = {
         "name": folder.name,
-        "command": " ".join(["cxr-train", *plan.command[1:]]),
+        "command": plan.command,
         "written": time.strftime("%Y-%m-%d %H:%M"),
         "n_jobs": plan.n_jobs,
         "n_finished": sum(job["status"] == "finished" for job in jobs),
@@ -215,3 +215,14 @@ def _interval(estimate: Interval) -> str:
     if estimate.low is None or estimate.high is None:
         return "not estimable"
     return f"{100 * estimate.low:.1f} to {100 * estimate.high:.1f}"
+
+
+def write_report(folder: Path) -> Path:
+    from cxr_lightning.sweeps.table import print_summary, write_summary
+
+    summary = write_summary(folder)
+    print_summary(summary)
+    print(f"Report:    {write_html(folder, summary)} (open it in a browser)")
+    print(f"Tables:    {folder / 'summary.csv'} (every metric), {folder / 'summary.md'}")
+    print(f"Dashboard: tensorboard --logdir {folder}")
+    return folder / "report.html"

@@ -1,19 +1,17 @@
 """sweep.json: a sweep's command and jobs, written before the first job starts."""
 
-import json
 import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import OmegaConf
+from hydra.core.override_parser.types import Override
 
 from cxr_lightning.errors import ConfigError, DataError
-from cxr_lightning.runs.folder import JobState, job_state
-from cxr_lightning.sweeps.naming import folder_name, values_of, words_about_runs
+from cxr_lightning.runs.folder import REFUSED, job_state
+from cxr_lightning.runs.writing import read_json, write_json
+from cxr_lightning.sweeps.naming import job_name
 
 FILE = "sweep.json"
 REPLICATES = ("seed", "split.seed", "split.fold")  # they repeat a cell; every other key makes one
@@ -28,7 +26,7 @@ class Job:
 
     @property
     def cell(self) -> tuple[tuple[str, str], ...]:
-        """What it shares with the other seeds of its cell: keys and values."""
+        """What it shares with the other runs of its cell: keys and values."""
         return tuple((k, v) for k, v in self.values.items() if k not in REPLICATES)
 
 
@@ -36,52 +34,51 @@ class Job:
 class Plan:
     """A sweep: its command, what all jobs share, what is swept, and the jobs in their order.
 
-    A search (`hparams_search`) has no jobs before it draws them, only their number. refused: jobs
-    whose folder holds something else, and why; what is there counts for nothing.
+    A search (`hparams_search`) has no jobs before it draws them, only their number.
     """
 
     is_search: bool
-    command: list[str]
+    command: str
     fixed: list[str]
     swept: list[str]
     n_jobs: int
     jobs: list[Job]
-    refused: dict[str, str] = field(default_factory=dict)
 
 
-def plan_grid(command: Sequence[str], params: Mapping[str, str]) -> Plan:
-    """The jobs that Hydra's own sweeper makes of `command`, in its order.
-
-    params: `hydra.sweeper.params`, which the command line beats.
+def grid(overrides: Sequence[Override]) -> list[tuple[Job, list[str]]]:
+    """The jobs that Hydra's own sweeper makes of the overrides, with the overrides of each.
 
     Raises:
         ConfigError: two jobs would share a folder.
     """
-    words = [f"{key}={value}" for key, value in params.items()] + words_about_runs(command)
-    overrides = OverridesParser.create().parse_overrides(words)
-    swept = [o.key_or_group for o in overrides if o.is_sweep_override()]
-    fixed = sorted(str(o.input_line) for o in overrides if not o.is_sweep_override())
-    of_jobs = BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]
-    values = [values_of(words, swept) for words in of_jobs]
-    jobs: dict[str, Job] = {}
-    for of_job in values:
-        name = folder_name(of_job)
-        if name in jobs and jobs[name].values != of_job:
+    swept = swept_keys(overrides)
+    jobs: dict[str, tuple[Job, list[str]]] = {}
+    for of_job in BasicSweeper.split_arguments(list(overrides), max_batch_size=None)[0]:
+        pairs = (word.lstrip("+").partition("=") for word in of_job)
+        values = {key: value for key, _, value in pairs if key in swept}
+        name = job_name(values)
+        if name in jobs and jobs[name][0].values != values:
             raise ConfigError(
-                f"{jobs[name].values} and {of_job} would have the same folder, {name}: characters "
-                "other than letters, digits and . _ + - do not tell names apart."
+                f"{jobs[name][0].values} and {values} would share the folder {name}: only letters, "
+                "digits and . _ + - tell names apart."
             )
-        jobs[name] = Job(name, of_job)
-    return Plan(False, list(command), fixed, swept, len(values), list(jobs.values()))
+        jobs[name] = (Job(name, values), of_job)
+    return list(jobs.values())
 
 
-def plan_search(command: Sequence[str], params: Mapping[str, str], n_trials: int) -> Plan:
-    """A search's plan: what is swept, once the command line has beaten `params`."""
-    words = [f"{key}={value}" for key, value in params.items()] + words_about_runs(command)
-    overrides = OverridesParser.create().parse_overrides(words)
-    of_key = {o.key_or_group: o for o in overrides}
-    swept = [key for key, override in of_key.items() if override.is_sweep_override()]
-    return Plan(True, list(command), [], swept, n_trials, [])
+def swept_keys(overrides: Sequence[Override]) -> list[str]:
+    """The keys with several values, once each, in their order."""
+    last = {o.key_or_group: o for o in overrides}
+    return [key for key, override in last.items() if override.is_sweep_override()]
+
+
+def fixed_words(overrides: Sequence[Override]) -> list[str]:
+    """What all jobs share, as it was typed, without where results go."""
+    return [
+        str(o.input_line)
+        for o in overrides
+        if not o.is_sweep_override() and o.key_or_group not in ("name", "folder")
+    ]
 
 
 def write_plan(folder: Path, plan: Plan) -> Plan:
@@ -99,32 +96,28 @@ def write_plan(folder: Path, plan: Plan) -> Plan:
             raise ConfigError(
                 f"{folder} holds another sweep; it differs in {', '.join(sorted(differing))}. "
                 "Choose another name=…, delete the folder, or continue it with the same overrides "
-                f"(what is swept may get other values): {' '.join(earlier.command)}"
+                f"(what is swept may get other values): {earlier.command}"
             )
         names = {job.name for job in plan.jobs}
         started = [job for job in earlier.jobs if (folder / job.name).exists()]
         jobs = plan.jobs + [job for job in started if job.name not in names]
-        n_jobs = max(plan.n_jobs, len(jobs))
-        plan = replace(plan, n_jobs=n_jobs, jobs=jobs)
+        plan = replace(plan, n_jobs=max(plan.n_jobs, len(jobs)), jobs=jobs)
+        for job in plan.jobs:
+            (folder / job.name / REFUSED).unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder, asdict(plan))
+    write_json(folder / FILE, asdict(plan))
     return plan
 
 
-def refuse(folder: Path, job: str, reason: str) -> None:
-    """Note in `sweep.json` that a job could not be run where its folder is."""
-    content = json.loads((folder / FILE).read_text())
-    content["refused"] = content.get("refused", {}) | {job: reason}
-    _write(folder, content)
-
-
-def state_of(folder: Path, plan: Plan, job: Job) -> JobState:
-    """How far a job of the sweep in `folder` is."""
-    return "failed" if job.name in plan.refused else job_state(folder / job.name)
+def add_job(folder: Path, job: Job) -> None:
+    """Add a job that a search has drawn; the caller holds the search's lock."""
+    plan = read_plan(folder)
+    if job.name not in {known.name for known in plan.jobs}:
+        write_json(folder / FILE, asdict(replace(plan, jobs=[*plan.jobs, job])))
 
 
 def read_plan(folder: Path) -> Plan:
-    """The plan of the sweep in `folder`, with jobs that a search has drawn since.
+    """The plan of the sweep in `folder`.
 
     Raises:
         DataError: no sweep is there.
@@ -134,25 +127,8 @@ def read_plan(folder: Path) -> Plan:
             f"{folder} holds no sweep: {FILE} is not there. A sweep is what `cxr-train -m` leaves "
             "in outputs/<name>."
         )
-    content = json.loads((folder / FILE).read_text())
-    jobs = [Job(**job) for job in content.pop("jobs")]
-    known = {job.name for job in jobs}
-    for listed in sorted(folder.glob("*/.hydra/overrides.yaml")):
-        name = listed.parent.parent.name
-        if name not in known:
-            # Not resolved: what they refer to is a key of the run.
-            words = OmegaConf.to_container(OmegaConf.load(listed), resolve=False)
-            assert isinstance(words, list)
-            jobs.append(Job(name, values_of([str(word) for word in words], content["swept"])))
-    return Plan(**content, jobs=jobs)
-
-
-def swept_by(run: Path) -> dict[str, str]:
-    """The values of the swept keys of the job whose folder `run` is; none of a single run."""
-    if not (run.parent / FILE).exists():
-        return {}
-    jobs = read_plan(run.parent).jobs
-    return next((job.values for job in jobs if job.name == run.name), {})
+    content = read_json(folder / FILE)
+    return Plan(**{**content, "jobs": [Job(**job) for job in content["jobs"]]})
 
 
 def seconds_left(folder: Path) -> float | None:
@@ -168,7 +144,7 @@ def seconds_left(folder: Path) -> float | None:
         return None
     total = 0.0
     for job in plan.jobs:
-        if state_of(folder, plan, job) in ("unfinished", "waiting"):
+        if job_state(folder / job.name) in ("unfinished", "waiting"):
             alike = max(_in_common(job, other) for other in done)
             times = [seconds[o.name] for o in done if _in_common(job, o) == alike]
             total += statistics.fmean(t for t in times if t is not None)
@@ -179,14 +155,8 @@ def seconds_left(folder: Path) -> float | None:
 def _seconds(folder: Path) -> float | None:
     if job_state(folder) != "finished":
         return None
-    return float(sum(json.loads((folder / "run.json").read_text())["seconds"].values()))
+    return float(sum(read_json(folder / "run.json")["seconds"].values()))
 
 
 def _in_common(one: Job, other: Job) -> int:
     return len(set(one.cell) & set(other.cell))
-
-
-def _write(folder: Path, content: dict[str, Any]) -> None:
-    temporary = folder / f"{FILE}.new"
-    temporary.write_text(json.dumps(content, indent=1) + "\n")
-    temporary.replace(folder / FILE)

@@ -1,47 +1,43 @@
 """A search by Optuna: which trial is next, and how each one ended; the study is the only memory.
 
-A trial is a job in the folder `trial-<number>`. A worker holds a lock on a file of its own as long
-as it lives; a trial that is RUNNING for a worker whose lock is free was killed: it goes back to
-WAITING with its parameters, is the next to run, and its job continues from its last checkpoint. So
-a study has `n_trials` trials however often it was interrupted.
+A trial is a job in the folder `trial-<number>`. While it runs, its worker writes heartbeats. A
+trial whose heartbeat has stopped was killed; Optuna puts it back with its point. It is the next to
+run, in the same folder, and its job continues from its last checkpoint. So a study has `n_trials`
+trials however often it was interrupted.
 """
 
 import math
-import random
-from collections import Counter
+import threading
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import optuna
 from filelock import FileLock
 from hydra.core.override_parser.types import Override
+from hydra.plugins.launcher import Launcher
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from cxr_lightning.errors import ConfigError
 from cxr_lightning.instantiate import build
-from cxr_lightning.sweeps import naming
 from cxr_lightning.runs.folder import KEYS_IGNORED_ON_RESUME, job_state
-
-try:
-    import optuna
-    from optuna.trial import FrozenTrial, TrialState
-except ImportError as error:
-    raise ConfigError(
-        "hparams_search=optuna needs Optuna: pip install 'cxr-lightning[search]'"
-    ) from error
-
+from cxr_lightning.runs.study import hand_to_jobs, open_storage
+from cxr_lightning.sweeps.launcher import ProcessesLauncher
+from cxr_lightning.sweeps.naming import quoted
 from cxr_lightning.sweeps.objectives import check_objectives, directions, objective_values
-from cxr_lightning.sweeps.plan import REPLICATES
-from cxr_lightning.sweeps.space import Point, distribution, size, unseen, words
-from cxr_lightning.sweeps.workers import is_gone, worker
+from cxr_lightning.sweeps.plan import REPLICATES, Job, Plan, add_job
+from cxr_lightning.sweeps.space import as_overrides, distribution, is_finite
+from cxr_lightning.sweeps.trials import best_as_text, counted
 
-MOST_INTERRUPTIONS = 3  # a trial that takes its worker down each time is not tried for ever
 FIRST = 3  # a search whose first trials all fail would only use up its trials
-DRAWS = 20
-Launch = Callable[[list[list[str]], int], Any]
+DRAWS = 20  # of a sampler, until it gives a point that no trial has
+ONE_SEED = ("GridSampler", "QMCSampler")  # their points are one sequence, which the seed fixes
 
 
 class Search:
-    """A study and the jobs that answer it."""
+    """A study, and the trials of it that this process runs."""
 
     def __init__(
         self,
@@ -54,7 +50,9 @@ class Search:
         study_name: str,
         sampler: dict[str, Any],
         pruner: dict[str, Any],
+        place: Callable[[str], list[str]],
         seed: int = 0,
+        heartbeat_s: int = 10,
         has_validation: bool = True,
     ) -> None:
         """Open the study, or the one that is there.
@@ -66,7 +64,8 @@ class Search:
             objectives: a logged metric of an epoch → maximize or minimize; the first one's best
                 epoch is a trial's value, the others are read at that epoch.
             storage: URL of a database.
-            sampler, pruner: `_target_` nodes; the sampler gets a seed of its own at each draw.
+            sampler, pruner: `_target_` nodes; a sampler gets a seed of its own at each draw.
+            place: the overrides that tell a job its name and folder.
             has_validation: whether the runs have validation images.
 
         Raises:
@@ -80,7 +79,7 @@ class Search:
         for node in filter(None, (sampler, pruner)):
             build(node)  # what cannot be built is better known now than in each trial
         self.folder, self.n_trials, self.objectives = folder, n_trials, objectives
-        self.seed, self.sampler = seed, sampler
+        self.seed, self.sampler, self.place, self.heartbeat_s = seed, sampler, place, heartbeat_s
         swept = {str(o.input_line): o for o in overrides if o.is_sweep_override()}
         self.space = {o.key_or_group: distribution(o) for o in swept.values()}
         self.added = {o.key_or_group: "+" * _pluses(line) for line, o in swept.items()}
@@ -93,16 +92,11 @@ class Search:
             )
         if n_trials < 1:
             raise ConfigError(f"hydra.sweeper.n_trials={n_trials}: at least 1 is needed.")
-        self.search = {
-            "study": study_name,
-            "storage": storage,
-            "objectives": objectives,
-            "pruner": pruner,
-        }
+        self.running: dict[int, Trial] = {}
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / "study.lock"):  # a new database is made by one worker
-            self.storage = open_storage(storage)
+        with self._lock():  # a new database is made by one worker
+            self.storage = open_storage(storage, heartbeat_s)
             self.study = optuna.create_study(
                 storage=self.storage,
                 study_name=study_name,
@@ -110,95 +104,124 @@ class Search:
                 load_if_exists=True,
             )
             self._refuse_another_search()
+        self.of_jobs = {
+            "study": study_name,
+            "storage": hand_to_jobs(storage),
+            "objectives": objectives,
+            "pruner": pruner,
+        }
 
-    def run(self, launch: Launch, batch_size: int = 1) -> None:
-        """Run trials until there are `n_trials`, `batch_size` at once; print the best."""
-        with worker(self.folder) as name:
-            own: list[optuna.trial.Trial] = []
-            try:
-                while own := self._next(name, batch_size):
-                    # A job's folder is an override: the numbers of a batch may have gaps.
-                    launch([self._overrides(trial) for trial in own], own[0].number)
-                    for trial in own:
-                        self._tell(trial)
-                    self._stop_if_all_fail()
-            except BaseException:
-                for trial in own:
-                    if trial.number in {t.number for t in self._trials(TrialState.RUNNING)}:
-                        self.storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
-                raise
-        print(best_in_words(self.study, self.objectives))
+    def continued(self, plan: Plan) -> Plan:
+        """The plan with the trials that the study already has."""
+        jobs = [Job(t.user_attrs["folder"], _as_text(t.params)) for t in counted(self.study)]
+        return replace(plan, jobs=[job for job in jobs if job.values])
 
-    def _next(self, worker: str, n: int) -> list[optuna.trial.Trial]:
-        """Up to n trials to run, marked as this worker's: interrupted ones, then new ones."""
-        with FileLock(self.folder / "study.lock"):  # one worker draws at a time
-            self._put_back_killed(worker)
-            trials: list[optuna.trial.Trial] = []
-            while len(trials) < n:
-                if not self._trials(TrialState.WAITING):
-                    point = self._draw() if len(self._trials()) < self.n_trials else None
-                    if point is None:
-                        break
-                    self.study.enqueue_trial(point)
-                trial = self.study.ask(self.space)
-                trial.set_user_attr("worker", worker)
-                trial.set_user_attr("folder", str(self.folder))
-                trials.append(trial)
-            return trials
+    def ask(self) -> tuple[int, list[str]] | None:
+        """The next trial's number and its job's overrides; None where there is none to run."""
+        with self._lock():  # one worker draws at a time
+            self.beat()
+            optuna.storages.fail_stale_trials(self.study)
+            for cut_off in self._trials(TrialState.RUNNING):
+                if "folder" not in cut_off.user_attrs:  # its worker was killed in here
+                    self._discard(cut_off)
+            trial = self._draw()
+            if trial is None:
+                return None
+            self.running[trial.number] = trial
+            self.beat()
+            name = trial.user_attrs["folder"]
+            add_job(self.folder, Job(name, _as_text(trial.params)))
+        search = {**self.of_jobs, "trial": trial.number}
+        point = as_overrides(trial.params, self.added)
+        return trial.number, [*self.fixed, *point, f"search={quoted(search)}", *self.place(name)]
 
-    def _draw(self) -> Point | None:
-        """A point that no trial has; None where there is none left."""
-        trials = self._trials()
-        seen = [trial.params or trial.system_attrs.get("fixed_params", {}) for trial in trials]
-        for attempt in range(DRAWS):
-            # A study of its own, so that a repeated point leaves no trace in the real one. The seed
-            # depends on the trials there are: a resumed search does not draw the same again.
-            number = self.seed + 1000 * len(trials) + attempt
-            scratch = optuna.create_study(
-                directions=directions(self.objectives), sampler=build(self.sampler, seed=number)
-            )
-            scratch.add_trials([trial for trial in trials if trial.state.is_finished()])
-            point = scratch.ask(self.space).params
-            if point not in seen:
-                return point
-        if math.isinf(size(self.space)):
-            return point
-        left = unseen(self.space, seen)
-        if not left:
-            print(f"All {len(seen)} points of the space have been tried: the search ends here.")
-            return None
-        return random.Random(number).choice(left)
+    def tell(self, number: int) -> None:
+        """Tell the study how a trial of this process ended, as its job's folder says.
 
-    def _overrides(self, trial: optuna.trial.Trial) -> list[str]:
-        search = self.search | {"trial": trial.number}
-        folder = f"trial-{trial.number:03d}"
-        return [
-            *self.fixed,
-            *words(trial.params, self.added),
-            f"search={quoted(search)}",
-            f"hydra.sweep.subdir={folder}",
-        ]
-
-    def _tell(self, trial: optuna.trial.Trial) -> None:
-        folder = self.folder / f"trial-{trial.number:03d}"
+        Raises:
+            ConfigError: the objective is not logged, or the first trials have all failed.
+        """
+        trial = self.running[number]
+        folder = self.folder / trial.user_attrs["folder"]
         state = job_state(folder)
-        if state == "pruned":
-            self.study.tell(trial, state=TrialState.PRUNED)
-            return
         values = objective_values(folder, self.objectives) if state == "finished" else None
-        if values is None or not all(math.isfinite(value) for value in values):
-            self.study.tell(trial, state=TrialState.FAIL)
+        if state == "pruned":
+            self._end(trial, TrialState.PRUNED)
+        elif values is None or not all(math.isfinite(value) for value in values):
+            self._end(trial, TrialState.FAIL)
         else:
-            self.study.tell(trial, values)
+            self._end(trial, TrialState.COMPLETE, values)
+        del self.running[number]
+        ended = [t for t in counted(self.study) if t.state.is_finished()]
+        if len(ended) >= FIRST and all(t.state == TrialState.FAIL for t in ended):
+            raise ConfigError(
+                f"The first {len(ended)} trials failed, so the search stops: {self.folder} has the "
+                "reason of each (error.txt). Fix it, and rerun the same command to resume."
+            )
 
-    def _put_back_killed(self, worker: str) -> None:
+    def put_back(self) -> None:
+        """Let the trials that this process leaves unfinished be the next to run."""
+        own = {trial._trial_id for trial in self.running.values()}
         for trial in self._trials(TrialState.RUNNING):
-            owner = trial.user_attrs.get("worker")
-            elsewhere = Path(trial.user_attrs.get("folder", self.folder))
-            if elsewhere != self.folder and elsewhere.exists():
-                continue  # a sweep with the same storage, whose workers are told there
-            if owner != worker and (owner is None or is_gone(self.folder, owner)):
-                self._put_back(trial._trial_id)
+            if trial._trial_id in own:
+                self.storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+
+    def beat(self) -> None:
+        """Show that this process, and with it its trials, live."""
+        for trial in list(self.running.values()):
+            self.storage.record_heartbeat(trial._trial_id)
+
+    def others(self) -> int:
+        """How many trials run in other processes, or were killed and are not known to be yet."""
+        return len(self._trials(TrialState.RUNNING)) - len(self.running)
+
+    def _draw(self) -> Trial | None:
+        """A trial that was put back, or a new one whose point no other has."""
+        for attempt in range(DRAWS + 1):
+            trials = counted(self.study)
+            if not self._trials(TrialState.WAITING) and len(trials) >= self.n_trials:
+                return None
+            exhaustive = attempt == DRAWS and is_finite(self.space)
+            self.study.sampler = self._sampler(len(trials), attempt, exhaustive)
+            trial = self.study.ask(self.space)
+            if "folder" in trial.user_attrs:
+                return trial
+            others = [t for t in trials if t.number != trial.number]
+            is_new = all(t.params != trial.params for t in others)
+            if is_new or (attempt == DRAWS and not exhaustive):
+                trial.set_user_attr("folder", f"trial-{len(others):03d}")
+                return trial
+            self._discard(trial)
+        print(f"All {len(trials)} points of the space have been tried: the search ends here.")
+        return None
+
+    def _sampler(
+        self, n_trials: int, attempt: int, exhaustive: bool
+    ) -> optuna.samplers.BaseSampler:
+        """A new one for each draw, so that a resumed search draws what one without a stop draws.
+
+        What a sampler has to remember, it keeps in the study.
+        """
+        seed = self.seed + 1000 * n_trials + attempt
+        if exhaustive:
+            return optuna.samplers.BruteForceSampler(seed)
+        if self.sampler["_target_"].endswith(ONE_SEED):
+            seed = self.seed
+        sampler: optuna.samplers.BaseSampler = build({"seed": seed, **self.sampler})
+        return sampler
+
+    def _discard(self, trial: Trial | FrozenTrial) -> None:
+        """Take a trial that is not to be run out of the count."""
+        self.storage.set_trial_user_attr(trial._trial_id, "discarded", True)
+        self.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+
+    def _end(self, trial: Trial, state: TrialState, values: Sequence[float] | None = None) -> None:
+        try:
+            self.study.tell(trial, values, state, skip_if_finished=True)
+        except RuntimeError as error:  # a sampler that has no further point stops the study
+            if "stop" not in str(error):
+                raise
+            self.n_trials = min(self.n_trials, len(counted(self.study)))
 
     def _refuse_another_search(self) -> None:
         """Only n_trials, sampler and pruner may differ from what the study was started with.
@@ -209,89 +232,81 @@ class Search:
         asked = {
             "objectives": [f"{name}: {goal}" for name, goal in self.objectives.items()],
             "params": sorted(f"{name}: {one}" for name, one in self.space.items()),
-            "overrides": sorted(o for o in self.fixed if not o.lstrip("+~").startswith(KEYS_IGNORED_ON_RESUME)),
+            "overrides": sorted(
+                o for o in self.fixed if not o.lstrip("+~").startswith(KEYS_IGNORED_ON_RESUME)
+            ),
         }
         started = self.study.user_attrs.get("started_with", asked)
-        if self.study.directions == directions(self.objectives) and not self._ended():
-            started = {**started, "objectives": asked["objectives"]}  # a misspelt one is mended
+        has_ended = any(trial.state.is_finished() for trial in counted(self.study))
+        if self.study.directions == directions(self.objectives) and not has_ended:
+            started = {**started, "objectives": asked["objectives"]}  # a misspelt one is fixed
         self.study.set_user_attr("started_with", started)
-
-        def listed(values: list[str]) -> str:
-            return ", ".join(values) or "(none)"
-
-        differing = [
-            f"{what} {listed(started[what])} (now {listed(asked[what])})"
-            for what in asked
-            if asked[what] != started[what]
-        ]
+        before, now = (
+            {what: ", ".join(values) or "(none)" for what, values in each.items()}
+            for each in (started, asked)
+        )
+        differing = [f"{k} {before[k]} (now {now[k]})" for k in asked if before[k] != now[k]]
         if differing:
             raise ConfigError(
                 f"{self.folder} holds a search with other {'; '.join(differing)}. Choose another "
                 "name=…, or give the same values to continue that search."
             )
 
-    def _put_back(self, trial_id: int) -> None:
-        trial = self.storage.get_trial(trial_id)
-        times = trial.user_attrs.get("interruptions", 0) + 1
-        self.storage.set_trial_user_attr(trial_id, "interruptions", times)
-        state = TrialState.FAIL if times >= MOST_INTERRUPTIONS else TrialState.WAITING
-        self.storage.set_trial_state_values(trial_id, state)
-
-    def _stop_if_all_fail(self) -> None:
-        ended = self._ended()
-        if len(ended) >= FIRST and all(trial.state == TrialState.FAIL for trial in ended):
-            raise ConfigError(
-                f"The first {len(ended)} trials failed, so the search stops: {self.folder} has the "
-                "reason of each (error.txt). The same command goes on, with what is mended."
-            )
-
-    def _ended(self) -> list[FrozenTrial]:
-        return [trial for trial in self._trials() if trial.state.is_finished()]
-
     def _trials(self, *states: TrialState) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False, states=states or None)
 
-
-def open_storage(url: str) -> "optuna.storages.BaseStorage":
-    """The database of a study; several processes may wait for each other's writes to SQLite."""
-    options = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
-    return optuna.storages.RDBStorage(url, engine_kwargs=options)
+    def _lock(self) -> FileLock:
+        return FileLock(self.folder / "study.lock")
 
 
-def best_trials(study: "optuna.Study") -> list[FrozenTrial]:
-    """The best trial, the earliest of equals; with several objectives the Pareto front."""
-    best = study.best_trials if study.get_trials(states=[TrialState.COMPLETE]) else []
-    return best if len(study.directions) > 1 else best[:1]
+def run_search(search: Search, launcher: Launcher, n_jobs: int) -> None:
+    """Run trials until there are enough; print the best.
+
+    With our own launcher a slot that is free takes the next trial at once. Others get `n_jobs`
+    trials at a time, and the next ones when all of those have ended.
+    """
+    stop = threading.Event()
+    heart = threading.Thread(target=_beat, args=(search, stop), daemon=True)
+    heart.start()
+    try:
+        patience = time.monotonic() + 5 * search.heartbeat_s
+        while True:
+            if _run_trials(search, launcher, max(1, n_jobs)):
+                patience = time.monotonic() + 5 * search.heartbeat_s
+            elif not search.others() or time.monotonic() > patience:
+                break
+            else:  # of a worker that was killed just now: its trials are ours to run, soon
+                time.sleep(search.heartbeat_s / 2)
+    except BaseException:
+        search.put_back()
+        raise
+    finally:
+        stop.set()
+        heart.join()
+    print(best_as_text(search.study, search.objectives))
 
 
-def best_in_words(study: "optuna.Study", objectives: dict[str, str]) -> str:
-    """How many trials ended how, and the best ones with their parameters, rounded."""
-    states = Counter(trial.state.name.lower() for trial in study.get_trials(deepcopy=False))
-    lines = [f"{sum(states.values())} trials: " + ", ".join(f"{n} {s}" for s, n in states.items())]
-    for trial in best_trials(study):
-        values = zip(objectives, trial.values, strict=True)
-        rounded = {
-            name: float(f"{value:.3g}") if isinstance(value, float) else value
-            for name, value in trial.params.items()
-        }
-        lines.append(
-            f"Best: trial-{trial.number:03d}, "
-            + ", ".join(f"{name} {value:.4f}" for name, value in values)
-            + ", with "
-            + " ".join(words(rounded))
-        )
-    return "\n".join(lines)
+def _run_trials(search: Search, launcher: Launcher, n_jobs: int) -> int:
+    """Run what there is to run now; returns how many trials that was."""
+    if isinstance(launcher, ProcessesLauncher):
+        return len(launcher.launch_each(search.ask, search.tell))
+    batch: list[tuple[int, list[str]]] = []
+    while len(batch) < n_jobs and (job := search.ask()) is not None:
+        batch.append(job)
+    if batch:
+        launcher.launch([overrides for _, overrides in batch], initial_job_idx=batch[0][0])
+        for number, _ in batch:
+            search.tell(number)
+    return len(batch)
 
 
-def quoted(value: Any) -> str:
-    """A dictionary in Hydra's grammar."""
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{key}:{quoted(inner)}" for key, inner in value.items()) + "}"
-    if isinstance(value, str):
-        return naming.quoted(value)
-    if value is None:
-        return "null"
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _beat(search: Search, stop: threading.Event) -> None:
+    while not stop.wait(search.heartbeat_s):
+        search.beat()
+
+
+def _as_text(point: dict[str, Any]) -> dict[str, str]:
+    return {name: value if isinstance(value, str) else repr(value) for name, value in point.items()}
 
 
 def _pluses(line: str) -> int:

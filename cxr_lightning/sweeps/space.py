@@ -1,7 +1,6 @@
 """A search's space: Hydra's sweep syntax as Optuna's distributions, and points in it."""
 
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from hydra.core.override_parser.types import (
@@ -18,8 +17,6 @@ from optuna.distributions import (
 )
 
 from cxr_lightning.errors import ConfigError
-
-Point = dict[str, Any]
 
 
 def distribution(override: Override) -> BaseDistribution:
@@ -51,23 +48,12 @@ def distribution(override: Override) -> BaseDistribution:
     raise ConfigError(f"`{override.input_line}` cannot be searched: use choice, interval or range.")
 
 
-def size(space: Mapping[str, BaseDistribution]) -> float:
-    """How many points there are; infinite with a continuous parameter."""
-    number = 1.0
-    for one in space.values():
-        number *= len(_values(one)) if not isinstance(one, FloatDistribution) else float("inf")
-    return number
+def is_finite(space: Mapping[str, BaseDistribution]) -> bool:
+    """Whether all points can be tried."""
+    return not any(isinstance(one, FloatDistribution) for one in space.values())
 
 
-def unseen(space: Mapping[str, BaseDistribution], seen: Sequence[Point]) -> list[Point]:
-    """The points of a finite space that are not among `seen`."""
-    names = list(space)
-    points = itertools.product(*(_values(space[name]) for name in names))
-    known = {tuple(point.get(name) for name in names) for point in seen}
-    return [dict(zip(names, point, strict=True)) for point in points if point not in known]
-
-
-def words(point: Point, added: Mapping[str, str] | None = None) -> list[str]:
+def as_overrides(point: Mapping[str, Any], added: Mapping[str, str] | None = None) -> list[str]:
     """A point as Hydra's overrides; added: + or ++ before the names of keys that need it."""
     signs = added or {}
     return [
@@ -75,10 +61,3 @@ def words(point: Point, added: Mapping[str, str] | None = None) -> list[str]:
         + (f"{name}={value!r}" if isinstance(value, float) else f"{name}={value}")
         for name, value in point.items()
     ]
-
-
-def _values(one: BaseDistribution) -> list[Any]:
-    if isinstance(one, CategoricalDistribution):
-        return list(one.choices)
-    assert isinstance(one, IntDistribution)
-    return list(range(one.low, one.high + 1, one.step))

@@ -14,8 +14,9 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from optuna.visualization import matplotlib as optuna_charts
 
+from cxr_lightning.runs.study import open_storage
 from cxr_lightning.sweeps.plan import Plan
-from cxr_lightning.sweeps.search import best_in_words, best_trials, open_storage
+from cxr_lightning.sweeps.trials import best_as_text, best_trials, counted
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,12 @@ def study_results(folder: Path, plan: Plan) -> StudyResults | None:
     # The latest trial's: the first ones may have been started with a misspelt objective.
     configs = (folder / job.name / "config.yaml" for job in reversed(plan.jobs))
     search: dict[str, Any] | None = next(
-        (yaml.safe_load(file.read_text())["search"] for file in configs if file.exists()), None
+        (
+            yaml.safe_load(file.read_text(encoding="utf-8"))["search"]
+            for file in configs
+            if file.exists()
+        ),
+        None,
     )
     if search is None:
         return None
@@ -51,9 +57,9 @@ def study_results(folder: Path, plan: Plan) -> StudyResults | None:
     pictures = _pictures(study, list(objectives)) if len(complete) > 1 else {}
     return StudyResults(
         objectives=list(objectives),
-        sentences=best_in_words(study, objectives).splitlines(),
-        trials=study.get_trials(deepcopy=False),
-        best=[f"trial-{trial.number:03d}" for trial in best_trials(study)],
+        sentences=best_as_text(study, objectives).splitlines(),
+        trials=counted(study),
+        best=[trial.user_attrs["folder"] for trial in best_trials(study)],
         figures={title: figure for title, (figure, _) in pictures.items()},
         words={title: words for title, (_, words) in pictures.items()},
     )

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cxr_lightning.runs.folder import failure
-from cxr_lightning.sweeps.plan import REPLICATES, Job, Plan, read_plan, state_of
+from cxr_lightning.runs.folder import failure, job_state
+from cxr_lightning.sweeps.plan import REPLICATES, Job, Plan, read_plan
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -153,10 +153,10 @@ def print_summary(summary: Summary) -> None:
 
 
 def _row(folder: Path, plan: Plan, job: Job) -> dict[str, Any]:
-    state, run = state_of(folder, plan, job), folder / job.name
+    state, run = job_state(folder / job.name), folder / job.name
     row: dict[str, Any] = {"job": job.name, **job.values, "status": state, "error": None}
     if state == "failed":
-        row["error"] = plan.refused.get(job.name) or failure(run)
+        row["error"] = failure(run)
     if state != "finished":
         return row
     results = json.loads((run / "metrics.json").read_text())
@@ -170,7 +170,7 @@ def _row(folder: Path, plan: Plan, job: Job) -> dict[str, Any]:
 
 def _cost(folder: Path, plan: Plan, job: Job) -> dict[str, Any]:
     row: dict[str, Any] = {"job": job.name, **job.values}
-    if state_of(folder, plan, job) == "finished":
+    if job_state(folder / job.name) == "finished":
         record = json.loads((folder / job.name / "run.json").read_text())
         row |= {k: record[k] for k in ("device", "processes", "parameters", "train_epoch_s")}
         row |= {f"{name}_s": seconds for name, seconds in record["seconds"].items()}

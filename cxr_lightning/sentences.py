@@ -1,0 +1,59 @@
+"""An error as a sentence for the person who typed the command."""
+
+import re
+from pathlib import Path
+
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf import OmegaConf
+
+from cxr_lightning.config import conf_dir
+from cxr_lightning.errors import CxrError, did_you_mean
+
+
+def sentence(error: BaseException) -> str:
+    """What was wrong, where, and what to do, as far as the error tells."""
+    if isinstance(error, CxrError):
+        return str(error)
+    if isinstance(error, OverrideParseException):
+        return (
+            f"Cannot read `{error.override}`. A value with ~ = ( ) [ ] {{ }} or a comma in it "
+            "needs quotes within quotes: 'key=\"value\"'."
+        )
+    cause = error.__cause__ if not str(error).strip() else None
+    lines = [line.strip() for line in str(cause or error).splitlines() if line.strip()]
+    text = " ".join(lines) or type(error).__name__
+    if unknown_key := re.match(r"Could not override '([^']+)'", text):
+        return _about_unknown_key(unknown_key[1])
+    unknown_option = re.search(
+        r"Could not find '([^/']+)/([^']+)'.*Available options in '\S+': (.*?)(?: Config|$)", text
+    )
+    if unknown_option:
+        group, wrong, options = unknown_option.groups()
+        return f"There is no {group}={wrong}; choose from: {', '.join(options.split())}."
+    return text if isinstance(error, HydraException) else f"{type(error).__name__}: {text}"
+
+
+def _about_unknown_key(key: str) -> str:
+    known = _known_keys()
+    if files := known.get(key):
+        having = ", ".join(
+            f"cxr-{f.stem}" if f.parent == conf_dir() else f"{f.parent.name}={f.stem}"
+            for f in files
+        )
+        return f"The key `{key}` exists only with {having}."
+    return f"Unknown key `{key}`{did_you_mean(key, known)} `--cfg job` prints every key."
+
+
+def _known_keys() -> dict[str, list[Path]]:
+    """Keys with their group before the dot, and the files that have them; groups, with none."""
+    keys: dict[str, list[Path]] = {}
+    for file in sorted(conf_dir().rglob("*.yaml")):
+        group = ".".join(file.parent.relative_to(conf_dir()).parts)
+        content = OmegaConf.to_container(OmegaConf.load(file)) or {}
+        assert isinstance(content, dict)
+        names = [str(key) for key in content if key not in ("defaults", "hydra")]
+        for name in names:
+            keys.setdefault(f"{group}.{name}" if group else name, []).append(file)
+        keys.setdefault(group, [])
+    keys.pop("")
+    return keys

@@ -1,0 +1,149 @@
+"""Hydra's sweepers of `cxr-train -m`: they name the jobs, and tell each job its name and folder.
+
+A job is the single run `cxr-train name=<sweep>/<job> folder=… key=value …`, whoever starts it: a
+launcher needs to know nothing of sweeps.
+"""
+
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, read_write
+
+from cxr_lightning.errors import CxrError, TrainingError
+from cxr_lightning.runs.folder import JobState, job_state
+from cxr_lightning.runs.writing import without_passwords
+from cxr_lightning.sweeps.naming import quoted, sweep_name
+from cxr_lightning.sweeps.plan import (
+    Job,
+    Plan,
+    fixed_words,
+    grid,
+    read_plan,
+    swept_keys,
+    write_plan,
+)
+
+
+class GridSweeper(BasicSweeper):
+    """Every combination of the values on the command line, each in a folder of its own."""
+
+    def __init__(self, params: dict[str, str] | None = None, max_batch_size: int | None = None):
+        super().__init__(max_batch_size, params or {})
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Fix the sweep's folder, before the launcher is made, which may write there."""
+        parser = OverridesParser.create(config_loader=hydra_context.config_loader)
+        given = [*self._parse_config(), *config.hydra.overrides.task]
+        # By key: the command line beats `params`.
+        self.given: list[Override] = list(
+            {o.get_key_element(): o for o in parser.parse_overrides(given)}.values()
+        )
+        raw: Any = OmegaConf.to_container(config, resolve=False)
+        if raw["name"].startswith("${now:"):  # nobody has named it
+            with read_write(config):
+                config.name = sweep_name([o for o in self.given if o.key_or_group != "name"])
+        self.name, self.folder = str(config.name), Path(config.folder).absolute()
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Run every job of the grid, then write the report.
+
+        Raises:
+            TrainingError: a job failed or did not finish.
+        """
+        jobs = grid(self.given)
+        self._start(self._plan(False, len(jobs), [job for job, _ in jobs]))
+        batch = [[*words, *self.place(job.name)] for job, words in jobs]
+        self.validate_batch_is_legal(batch)
+        assert self.launcher is not None
+        first, problem = 0, ""
+        for chunk in self.split_overrides_to_chunks(batch, self.max_batch_size):
+            try:
+                self.launcher.launch(chunk, initial_job_idx=first)
+            except CxrError:
+                raise
+            except Exception as error:  # a launcher may raise what a job did; the folders tell more
+                problem = f". The launcher said: {type(error).__name__}: {error}"
+            first += len(chunk)
+        self._finish(problem)
+
+    def place(self, job: str) -> list[str]:
+        """The overrides that tell a job its name and its folder."""
+        folder = quoted(str(self.folder / job))
+        return [f"name={quoted(f'{self.name}/{job}')}", f"folder={folder}"]
+
+    def _plan(self, is_search: bool, n_jobs: int, jobs: Sequence[Job] = ()) -> Plan:
+        assert self.config is not None
+        given = self.config.hydra.overrides
+        of_hydra = [word for word in given.hydra if not word.startswith("hydra.mode=")]
+        command = without_passwords(shlex.join(["cxr-train", "-m", *given.task, *of_hydra]))
+        fixed, swept = sorted(fixed_words(self.given)), swept_keys(self.given)
+        return Plan(is_search, command, fixed, swept, n_jobs, list(jobs))
+
+    def _start(self, plan: Plan) -> None:
+        """Write the plan, and say how many jobs there are and how far they are."""
+        plan = write_plan(self.folder, plan)
+        counts = Counter(job_state(self.folder / job.name) for job in plan.jobs)
+        kinds: tuple[JobState, ...] = ("finished", "pruned", "unfinished", "failed")
+        held = ", ".join(f"{counts[kind]} {kind}" for kind in kinds if counts[kind])
+        folder = self.folder
+        shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+        print(f"Sweep {shown}: {plan.n_jobs} jobs" + (f", of which {held}" if held else ""))
+
+    def _finish(self, problem: str = "") -> None:
+        """Write the report; raises TrainingError where a job has neither results nor was pruned."""
+        from cxr_lightning.sweeps.page import write_report
+
+        write_report(self.folder)
+        states = {j.name: job_state(self.folder / j.name) for j in read_plan(self.folder).jobs}
+        sentences = []
+        for state, how in (
+            ("failed", "failed"),
+            ("unfinished", "did not end"),
+            ("waiting", "did not start"),
+        ):
+            names = [name for name, reached in states.items() if reached == state]
+            if names:
+                more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+                jobs = "1 job" if len(names) == 1 else f"{len(names)} jobs"
+                sentences.append(f"{jobs} {how}: {', '.join(names[:10])}{more}")
+        if sentences:
+            raise TrainingError("; ".join(sentences) + problem)
+
+
+class SearchSweeper(GridSweeper):
+    """Each job's overrides are drawn from an Optuna study, which learns how the job ended."""
+
+    def __init__(self, params: dict[str, str] | None = None, **options: Any):
+        super().__init__(params)
+        self.options = options
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Run trials until the study has `n_trials`, then write the report."""
+        from cxr_lightning.sweeps.search import Search, run_search
+
+        assert self.config is not None and self.launcher is not None
+        options: Any = OmegaConf.to_container(OmegaConf.create(self.options))
+        objectives = {k: v for one in options.pop("objectives") for k, v in one.items()}
+        search = Search(
+            folder=self.folder,
+            overrides=self.given,
+            objectives=objectives,
+            storage=options.pop("storage") or f"sqlite:///{self.folder}/study.db",
+            study_name=options.pop("study_name") or self.folder.name,
+            has_validation=OmegaConf.select(self.config, "split.val_fraction") != 0,
+            place=self.place,
+            **options,
+        )
+        self._start(search.continued(self._plan(True, search.n_trials)))
+        run_search(search, self.launcher, self.config.hydra.launcher.get("n_jobs") or 1)
+        self._finish()
