@@ -25,9 +25,15 @@ from cxr_lightning.runs.folder import ERROR, record_error, refuse
 from cxr_lightning.sentences import sentence
 from cxr_lightning.sweeps import register_plugins
 
+# Hydra's options that are followed by a value, unless it is joined to them by =.
+VALUE_OPTIONS = (
+    *("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--cfg", "-c"),
+    *("--package", "-p", "--info", "-i", "--experimental-rerun"),
+)
+
 
 def run_command(name: str, run: Callable[[DictConfig], Any]) -> None:
-    """Compose `conf/<name>.yaml` with the command line and call `run`, in a sweep once per job.
+    """Compose `conf/<name>.yaml` with the command line and call `run`; of a sweep, once per job.
 
     Exits with status 1 after a sentence on stderr where a user can fix the cause, and after a
     stack trace where only a programmer can; `error.txt` in the run folder has the trace. A failed
@@ -53,18 +59,21 @@ def run_command(name: str, run: Callable[[DictConfig], Any]) -> None:
                 raise KeyboardInterrupt from error
             if name == "train":
                 record_error(folder)
+            is_users = isinstance(error, CxrError | OmegaConfBaseException)
             if hydra_config.mode != RunMode.MULTIRUN:
-                raise
-            trace = folder / ERROR
-            if trace.exists():
-                _say(f"Job {folder.name} failed: {sentence(error)}\n  (trace: {trace})")
+                if full_trace or not is_users:
+                    raise
+                _say(sentence(error))
+                sys.exit(1)  # here, or Hydra would say "Error executing job" before it
+            if (folder / ERROR).exists():
+                _say(f"Job {folder.name} failed: {sentence(error)}\n  (trace: {folder / ERROR})")
             else:
                 _say(f"Job {folder.name} failed: {sentence(error)}")
                 if name == "train":
                     refuse(folder, sentence(error))
             return None
 
-    _multirun_flag_first(sys.argv)
+    _options_first(sys.argv)
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(job)()
     except (CxrError, HydraException, OmegaConfBaseException) as error:
@@ -101,16 +110,23 @@ def _silence_warnings_about_nothing() -> None:
         ".*does not have many workers",  # a memory-mapped store needs none
         ".*recommended to use `self.log.*sync_dist=True",  # our values are the same on all ranks
         ".*Checkpoint directory .* exists and is not empty",  # true of every resumed run
+        ".*(is experimental|is an experimental feature)",  # Optuna 5: heartbeats, and more
+        "Heartbeat of storage is supposed to be used",  # `sweeps/search.py` beats by itself
     ):
         warnings.filterwarnings("ignore", message)
 
 
-def _multirun_flag_first(argv: list[str]) -> None:
-    """Hydra refuses `a=1 -m b=2`; people write it."""
-    for flag in ("-m", "--multirun"):
-        if flag in argv[1:]:
-            argv.remove(flag)
-            argv.insert(1, flag)
+def _options_first(argv: list[str]) -> None:
+    """Hydra refuses `a=1 -m b=2` and `a=1 --config-dir mine b=2`; people write them."""
+    options: list[str] = []
+    rest = argv[1:]
+    while any(word.startswith("-") for word in rest):
+        i = next(i for i, word in enumerate(rest) if word.startswith("-"))
+        has_value = rest[i] in VALUE_OPTIONS and "=" not in "".join(rest[i + 1 : i + 2])
+        length = 1 + has_value
+        options += rest[i : i + length]
+        del rest[i : i + length]
+    argv[1:] = options + rest
 
 
 def _say(text: str) -> None:

@@ -12,15 +12,19 @@ from cxr_lightning.errors import CxrError, did_you_mean
 
 def sentence(error: BaseException) -> str:
     """What was wrong, where, and what to do, as far as the error tells."""
-    if isinstance(error, CxrError):
-        return str(error)
+    chain: list[BaseException] = [error]
+    while chain[-1].__cause__ is not None:
+        chain.append(chain[-1].__cause__)
+    for cause in chain:  # Hydra puts its own error round that of a sweeper or launcher
+        if isinstance(cause, CxrError):
+            return str(cause)
     if isinstance(error, OverrideParseException):
         return (
             f"Cannot read `{error.override}`. A value with ~ = ( ) [ ] {{ }} or a comma in it "
             "needs quotes within quotes: 'key=\"value\"'."
         )
-    cause = error.__cause__ if not str(error).strip() else None
-    lines = [line.strip() for line in str(cause or error).splitlines() if line.strip()]
+    said = next((str(one) for one in chain if str(one).strip()), "")
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
     text = " ".join(lines) or type(error).__name__
     if unknown_key := re.match(r"Could not override '([^']+)'", text):
         return _about_unknown_key(unknown_key[1])

@@ -11,7 +11,7 @@ import pytest
 from hydra.core.singleton import Singleton
 from omegaconf import DictConfig, OmegaConf
 
-from cxr_lightning.cli import _multirun_flag_first, run_command
+from cxr_lightning.cli import _options_first, run_command
 from cxr_lightning.errors import ConfigError, DataError
 
 Run = Callable[[DictConfig], Any]
@@ -147,28 +147,51 @@ def test_a_reference_to_nothing_is_a_sentence(
         (["a=1", "b=2", "--multirun"], ["--multirun", "a=1", "b=2"]),
         (["-m", "a=1"], ["-m", "a=1"]),
         (["a=1", "b=-m"], ["a=1", "b=-m"]),
+        (["a=1", "--config-dir", "mine", "b=2"], ["--config-dir", "mine", "a=1", "b=2"]),
+        (["a=1", "-cn=own", "-m", "b=2"], ["-cn=own", "-m", "a=1", "b=2"]),
+        (["a=1", "--cfg", "job"], ["--cfg", "job", "a=1"]),
         ([], []),
     ],
 )
-def test_the_multirun_flag_may_stand_anywhere(given: list[str], expected: list[str]) -> None:
+def test_options_may_stand_anywhere(given: list[str], expected: list[str]) -> None:
     argv = ["cxr-train", *given]
-    _multirun_flag_first(argv)
+    _options_first(argv)
     assert argv == ["cxr-train", *expected]
 
 
-def test_a_flag_in_the_middle_sweeps(command: Command) -> None:
+def test_a_flag_in_the_middle_sweeps(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen = []
-    assert command(lambda cfg: seen.append((cfg.seed, cfg.model.name)), "seed=1,2", "-m") == 0
-    assert (
-        command(
-            lambda cfg: seen.append((cfg.seed, cfg.model.name)),
-            "seed=3",
-            "-m",
-            "model=cnn5,plain18",
-        )
-        == 0
-    )
+
+    def run(cfg: DictConfig) -> None:
+        seen.append((cfg.seed, cfg.model.name))
+
+    command(run, "seed=1,2", "-m")
+    monkeypatch.delenv("HYDRA_FULL_ERROR")  # set by the command
+    command(run, "seed=3", "-m", "model=cnn5,plain18")
     assert seen == [(1, "cnn5"), (2, "cnn5"), (3, "cnn5"), (3, "plain18")]
+
+
+def test_a_sweep_whose_jobs_leave_nothing_has_failed(
+    command: Command, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert command(lambda cfg: None, "-m", "seed=1,2", "name=nothing") == 1
+    assert capfd.readouterr().err == "cxr-train: 2 jobs did not start: seed-1, seed-2\n"
+
+
+def test_a_swept_preset_keeps_its_jobs_in_the_sweep(command: Command, tmp_path: Path) -> None:
+    folders = []
+    command(lambda cfg: folders.append((cfg.name, cfg.folder)), "-m", "experiment=report2022,fast")
+    (sweep,) = (tmp_path / "outputs").iterdir()
+    assert sweep.name.startswith("experiment-")
+    jobs = ["experiment-report2022", "experiment-fast"]
+    assert folders == [(f"{sweep.name}/{job}", str(sweep / job)) for job in jobs]
+
+
+def test_a_preset_that_is_not_swept_names_the_sweep(command: Command, tmp_path: Path) -> None:
+    command(lambda cfg: None, "-m", "experiment=report2022", "seed=0,1")
+    assert [folder.name for folder in (tmp_path / "outputs").iterdir()] == ["report2022"]
 
 
 def test_a_failed_job_leaves_its_trace_and_the_others_run(
@@ -194,7 +217,9 @@ def test_a_failed_job_leaves_its_trace_and_the_others_run(
     said = capfd.readouterr().err
     assert "cxr-train: Job seed-1 failed: One is no good." in said
     assert "cxr-train: Job seed-2 failed: ZeroDivisionError: a bug" in said
-    assert said.splitlines()[-1] == "cxr-train: 2 jobs failed: seed-1, seed-2"
+    assert said.splitlines()[-1] == (
+        "cxr-train: 2 jobs failed: seed-1, seed-2; 2 jobs did not start: seed-0, seed-3"
+    )
 
 
 def test_a_cell_that_cannot_be_composed_stops_the_sweep_before_its_first_job(

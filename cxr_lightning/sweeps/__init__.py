@@ -1,14 +1,10 @@
 """What joins runs: sweepers, launcher, search, tables, statistics and report."""
 
-from hydra.core.plugins import Plugins
-
-# As Hydra looks for plugins, it executes its own modules again: before that, the class that our
-# sweeper inherits from is not the one that stays.
-Plugins.instance()
-
 
 def register_plugins() -> None:
     """Make the sweepers and the launcher known to Hydra; `conf/hydra` has their options."""
+    from hydra.core.plugins import Plugins
+
     from cxr_lightning.sweeps.launcher import ProcessesLauncher
     from cxr_lightning.sweeps.sweepers import GridSweeper, SearchSweeper
 

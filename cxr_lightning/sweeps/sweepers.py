@@ -35,7 +35,9 @@ class GridSweeper(BasicSweeper):
     """Every combination of the values on the command line, each in a folder of its own."""
 
     def __init__(self, params: dict[str, str] | None = None, max_batch_size: int | None = None):
-        super().__init__(max_batch_size, params or {})
+        # Not Hydra's own __init__: as Hydra looks for plugins, it executes its modules once more,
+        # and the class that it names there is another one by then.
+        self.params, self.max_batch_size = params or {}, max_batch_size
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -123,9 +125,11 @@ class GridSweeper(BasicSweeper):
 class SearchSweeper(GridSweeper):
     """Each job's overrides are drawn from an Optuna study, which learns how the job ended."""
 
-    def __init__(self, params: dict[str, str] | None = None, **options: Any):
-        super().__init__(params)
-        self.options = options
+    def __init__(
+        self, params: dict[str, str], max_batch_size: int | None = None, **options: Any
+    ) -> None:
+        super().__init__(params, max_batch_size)
+        self.options = options  # of `Search`; conf/hparams_search/optuna.yaml explains them
 
     def sweep(self, arguments: list[str]) -> None:
         """Run trials until the study has `n_trials`, then write the report."""

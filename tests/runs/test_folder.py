@@ -52,10 +52,11 @@ def test_a_folder_tells_how_far_its_run_is(tmp_path: Path) -> None:
     folder.mkdir()
     states.append(job_state(folder))
     # Each file outweighs those before it: error.txt may be left by an earlier try.
-    for file in ("config.yaml", "error.txt", "pruned.json", "metrics.json"):
+    for file in ("config.yaml", "error.txt", "pruned.json", "metrics.json", "refused.txt"):
         (folder / file).touch()
         states.append(job_state(folder))
-    assert states == ["waiting", "waiting", "unfinished", "failed", "pruned", "finished"]
+    reached = ["waiting", "waiting", "unfinished", "failed", "pruned", "finished", "failed"]
+    assert states == reached
 
 
 def test_a_claimed_folder_holds_its_configuration(tmp_path: Path) -> None:
@@ -232,8 +233,8 @@ TWO_LINES = "cxr_lightning.errors.ConfigError: optim.lr: too small.\ndata.batch_
         (f"{TRACE}AssertionError\n", "AssertionError"),
         (
             f"{TRACE}cxr_lightning.errors.DataError: 2 images cannot be read:\n  a.png: empty\n"
-            "  b.png: empty\nMend or remove them\n",
-            "2 images cannot be read: a.png: empty b.png: empty Mend or remove them",
+            "  b.png: empty\nFix or remove them\n",
+            "2 images cannot be read: a.png: empty b.png: empty Fix or remove them",
         ),
         (
             f"{TRACE}KeyError: 'a'\n\nDuring handling of the above exception, another exception "
@@ -251,7 +252,7 @@ def test_a_failure_is_told_in_one_line(text: str, expected: str, tmp_path: Path)
     assert "\n" not in failure(tmp_path)
 
 
-def test_a_run_that_failed_before_it_had_anything_may_be_mended(tmp_path: Path) -> None:
+def test_a_run_that_failed_before_it_had_anything_may_be_fixed(tmp_path: Path) -> None:
     claim(tmp_path, {**CONFIG, "seed": 1})
     (tmp_path / "error.txt").write_text("ConfigError: seed: too small\n")
     claim(tmp_path, {**CONFIG, "seed": 2})

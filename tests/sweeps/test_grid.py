@@ -78,14 +78,15 @@ def test_a_job_has_a_folder_named_after_what_is_swept(sweep: tuple[Done, Path]) 
         *("config.yaml", *RUN),
     }
     typed = yaml.safe_load((folder / JOBS[1] / ".hydra" / "overrides.yaml").read_text())
-    assert sorted(typed) == sorted([*OPTIONS, "imbalance.gamma=0", "optim.lr=0.01"])
+    place = [f"name='grid/{JOBS[1]}'", f"folder='{folder / JOBS[1]}'"]
+    assert sorted(typed) == sorted([*OPTIONS, "imbalance.gamma=0", "optim.lr=0.01", *place])
 
 
 def test_the_sweep_has_its_plan_tables_and_report(sweep: tuple[Done, Path]) -> None:
     folder = sweep[1]
     files = {file.name for file in folder.iterdir() if file.is_file()}
     tables = {"summary.csv", "summary.md", "cells.csv", "report.html"}
-    assert files == {"sweep.json", "multirun.yaml"} | tables
+    assert files == {"sweep.json"} | tables
     plan = read_json(folder / "sweep.json")
     assert [job["name"] for job in plan["jobs"]] == JOBS
     assert plan["swept"] == ["imbalance.gamma"]
@@ -105,7 +106,7 @@ def test_a_failing_cell_does_not_stop_the_others(sweep: tuple[Done, Path]) -> No
     done, folder = sweep
     assert done.returncode == 1
     assert "Job imbalance.gamma--1 failed: imbalance.gamma: input should be greater" in done.stderr
-    assert done.stderr.splitlines()[-1] == "train: 1 jobs failed: imbalance.gamma--1"
+    assert done.stderr.splitlines()[-1] == "train: 1 job failed: imbalance.gamma--1"
     assert "Traceback" not in done.stderr
     trace = (folder / JOBS[0] / "error.txt").read_text()
     assert "Traceback" in trace
@@ -169,7 +170,7 @@ def test_the_same_command_again_changes_no_result(
 ) -> None:
     _, before, when = again
     after, now = contents(sweep[1]), times(sweep[1])
-    drawn_anew = ("report.html", "multirun.yaml", f"{JOBS[0]}/train.log")
+    drawn_anew = ("report.html", f"{JOBS[0]}/train.log")
     assert before.keys() == after.keys()
     assert [f for f in before if before[f] != after[f] and f not in drawn_anew] == []
     assert [f for f in now if f.startswith(tuple(JOBS[1:])) and now[f] != when[f]] == []
@@ -183,12 +184,12 @@ def test_another_fixed_value_under_the_same_name_is_refused(
     done = train(GAMMAS[0], "optim.lr=0.02", cwd=folder.parents[1])
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(
-        "train: outputs/grid holds another sweep; it differs in optim.lr=0.01, optim.lr=0.02. "
+        f"train: {folder} holds another sweep; it differs in optim.lr=0.01, optim.lr=0.02. "
         "Choose another name=…, delete the folder, or continue it with the same overrides"
     )
     assert done.stderr.rstrip().endswith("imbalance.gamma=-1,0,2 optim.lr=0.01")
     after = contents(folder)
-    assert [f for f in after if after[f] != before.get(f) and f != "multirun.yaml"] == []
+    assert [f for f in after if after[f] != before.get(f)] == []
 
 
 def test_an_added_value_runs_the_new_job_only(sweep: tuple[Done, Path], again: object) -> None:
@@ -212,7 +213,7 @@ def test_a_job_whose_folder_holds_another_run_makes_the_sweep_fail(tmp_path: Pat
     done = train("seed=range(0,1)", cwd=tmp_path)
     refused = f"{job} holds a run with another configuration: "
     assert done.stderr.startswith(f"train: Job seed-0 failed: {refused}")
-    assert done.stderr.endswith("train: 1 jobs failed: seed-0\n")
+    assert done.stderr.endswith("train: 1 job failed: seed-0\n")
     assert done.returncode == 1
     table = pd.read_csv(job.parent / "summary.csv")
     assert table["status"].tolist() == ["failed"]

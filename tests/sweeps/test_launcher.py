@@ -20,9 +20,8 @@ from small_runs import BARE, FOLDERS, read_json
 from cxr_lightning.assemble import check_run
 from cxr_lightning.config import TrainConfig, parse
 from cxr_lightning.errors import ConfigError
-from cxr_lightning.sweeps.naming import quoted
-from cxr_lightning.sweeps.processes import available_cores, config_options
-from hydra_plugins.processes_launcher import _forwarded
+from cxr_lightning.machine import usable_cores
+from cxr_lightning.sweeps.launcher import _is_of_the_sweep
 
 Done = subprocess.CompletedProcess[str]
 
@@ -33,7 +32,7 @@ OPTIONS = [
     *BARE,
 ]
 # One core a job, whatever the machine has: sums over several threads differ in the last digit.
-N_JOBS = max(2, len(available_cores()))
+N_JOBS = max(2, len(usable_cores()))
 PARALLEL = ["hydra/launcher=processes", f"hydra.launcher.n_jobs={N_JOBS}"]
 GAMMAS = "imbalance.gamma=-1,0"
 
@@ -119,7 +118,7 @@ def test_a_failing_jobs_last_lines_and_the_exit_code_tell(
     assert told[2] == "Job imbalance.gamma--1 failed:"
     below = lines[lines.index(told[2]) + 1]
     assert below == "  train: imbalance.gamma: input should be greater than or equal to 0 (got -1)."
-    assert ours.stderr == "train: 1 jobs failed: imbalance.gamma--1\n"
+    assert ours.stderr == "train: 1 job failed: imbalance.gamma--1\n"
     error = home / "outputs" / "our sweep, it's" / "imbalance.gamma--1" / "error.txt"
     assert error.read_text().startswith("Traceback")
 
@@ -152,7 +151,7 @@ def test_ctrl_c_ends_the_jobs_and_the_exit_code_tells(home: Path) -> None:
     assert sweep.returncode == 130
     assert out.endswith("Stopping 2 jobs, at most 30 s …\n")
     assert err == (
-        "train: stopped; what is done is kept. The same command with the same name=… goes on.\n"
+        "train: stopped; everything done so far is kept. Rerun the same command to resume.\n"
     )
     for file in locks:
         with FileLock(file.parent / ".lock", timeout=0):  # nobody writes there any more
@@ -165,30 +164,41 @@ def test_a_sweep_without_slots_is_refused(home: Path) -> None:
         words, cwd=home, env=environment(), capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert done.stderr == "train: hydra.launcher.n_jobs=0: at least 1 is needed.\n"
+    assert done.stderr == "train: hydra.launcher.n_jobs=0: a whole number from 1 is needed.\n"
 
 
-# --- words ---------------------------------------------------------------------------------------
+# --- the command line of a job -------------------------------------------------------------------
 
 
-def test_options_of_the_configuration_are_passed_on_and_those_of_the_sweep_are_not() -> None:
-    given = ["cxr-train", "--config-dir", "mine", "-m", "seed=0", "-cn=own", "hydra.verbose=true"]
-    assert config_options(given) == ["--config-dir", "mine", "-cn=own"]
+def test_what_says_how_the_sweep_is_run_is_not_passed_to_its_jobs() -> None:
     of_the_sweep = ["hydra.mode=MULTIRUN", *PARALLEL, "hydra.sweep.dir=x", "hydra.run.dir=y"]
-    kept = ["hydra.verbose=true", "hydra/job_logging=none", "~hydra.callbacks.sweep"]
-    assert _forwarded([*of_the_sweep, *kept]) == kept
+    of_the_job = ["hydra.verbose=true", "hydra/job_logging=none", "~hydra.callbacks.progress"]
+    assert [w for w in (*of_the_sweep, *of_the_job) if not _is_of_the_sweep(w)] == of_the_job
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        *("it's", 'a "b"', "a b, (c) [d]", "x=y", "größe", "~", "null", "1"),
-        *(r"a\b", r"a\\b", r"it\'s", "end\\", r"C:\outputs\it's"),
-    ],
-)
-def test_any_name_is_read_back_by_hydra_as_it_was(text: str) -> None:
-    (override,) = OverridesParser.create().parse_overrides([f"name={quoted(text)}"])
-    assert str(override.value()) == text
+def test_a_users_own_configuration_and_code_reach_the_jobs(
+    tmp_path: Path, write_images: Callable[..., list[str]]
+) -> None:
+    write_images(tmp_path / "images", {f"{s}/{c}": 4 for s in ("train", "test") for c in FOLDERS})
+    (tmp_path / "mine" / "callbacks").mkdir(parents=True)
+    node = "note:\n  _target_: my_code.Note\n"
+    (tmp_path / "mine" / "callbacks" / "note.yaml").write_text(node)
+    (tmp_path / "my_code.py").write_text(
+        "from pathlib import Path\nfrom pytorch_lightning import Callback\n"
+        "class Note(Callback):\n    def on_fit_end(self, trainer, module):\n"
+        "        Path(trainer.default_root_dir, 'note').touch()\n"
+    )
+    own = ["--config-dir=mine", "callbacks=note", "name=own", "seed=0,1", *PARALLEL]
+    done = subprocess.run(
+        [w for w in command(*own) if w != "callbacks=none"],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(list(tmp_path.glob("outputs/own/seed-*/note"))) == 2
 
 
 # --- several processes with Hydra's launcher -----------------------------------------------------
@@ -211,7 +221,7 @@ def test_processes_that_would_start_the_sweep_again_are_refused(
     check_run(config)
     in_a_sweep()
     with pytest.raises(
-        ConfigError, match=r"strategy=ddp under -m would start the whole sweep again"
+        ConfigError, match=r"several devices inside a sweep needs hydra/launcher=processes; or set trainer\.devices=1\."
     ):
         check_run(config)
     check_run(parse(TrainConfig, composed("train", "trainer=ddp", "trainer.strategy=ddp_spawn")))
@@ -222,5 +232,5 @@ def test_so_are_those_that_lightning_chooses_by_itself(
 ) -> None:
     config = parse(TrainConfig, composed("train", "trainer=cpu", "trainer.devices=2"))
     in_a_sweep()
-    with pytest.raises(ConfigError, match="would start the whole sweep again"):
+    with pytest.raises(ConfigError, match="several devices inside a sweep"):
         check_run(config)

@@ -1,122 +1,74 @@
-"""Names that follow from the command line: of a sweep, and of its jobs' folders."""
+"""Names that follow from a sweep's overrides: of the sweep, and of its jobs' folders."""
 
 import re
-import sys
+from typing import Any
 
 import pytest
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from cxr_lightning.sweeps.naming import (
-    job_name,
-    readable,
-    run_name,
-    swept_keys,
-    values_of,
-    words_about_runs,
-)
+from cxr_lightning.sweeps.naming import LONGEST_BYTES, job_name, quoted, sweep_name
 
 
 @pytest.mark.parametrize(
-    ("typed", "of_the_job", "expected"),
+    ("values", "expected"),
     [
-        (
-            ["model=cnn5,resnet18", "augment=none,standard", "data.root='/x=y'"],
-            ["model=resnet18", "augment=none", "data.root='/x=y'"],
-            "model-resnet18_augment-none",
-        ),
-        (["seed=range(0,3)"], ["seed=2"], "seed-2"),
-        (["optim.lr=choice(1e-3,1e-4)"], ["optim.lr=0.0001"], "optim.lr-0.0001"),
-        (["+trainer.x=1,2"], ["+trainer.x=1"], "trainer.x-1"),
-        (["data.root=/a/b,/c/d"], ["data.root=/c/d"], "data.root--c-d"),
-        (["seed=3"], ["seed=3"], "run"),
+        ({"model": "resnet18", "augment": "none"}, "model-resnet18_augment-none"),
+        ({"seed": "2"}, "seed-2"),
+        ({"optim.lr": "1e-05"}, "optim.lr-1e-05"),
+        ({"augment.rotate.degrees": "[0, 20]"}, "augment.rotate.degrees--0-20"),
+        ({"data.root": "'/größe/x=y'"}, "data.root--größe-x-y"),
+        ({}, "run"),
     ],
 )
-def test_a_name_has_the_swept_keys_and_no_equals_sign(
-    typed: list[str], of_the_job: list[str], expected: str, monkeypatch: pytest.MonkeyPatch
+def test_a_job_is_named_after_its_values_without_an_equals_sign(
+    values: dict[str, str], expected: str
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["cxr-train", "-m", *typed])
-    name = job_name(of_the_job)
-    assert name == expected
-    assert "=" not in name and "/" not in name
+    assert job_name(values) == expected
 
 
-def test_a_name_tells_keys_of_the_sweepers_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["cxr-train", "-m", "seed=1"])
-    monkeypatch.setattr(HydraConfig, "initialized", lambda: True)
-    hydra = OmegaConf.create({"sweeper": {"params": {"model": "cnn5,plain18"}}})
-    monkeypatch.setattr(HydraConfig, "get", lambda: hydra)
-    assert job_name(["model=plain18", "seed=1"]) == "model-plain18"
+def test_a_name_longer_than_a_file_system_allows_gets_a_hash() -> None:
+    names = [job_name({"data.root": f"/{'흉부' * 60}/{i}"}) for i in (1, 2)]
+    assert all(len(name.encode()) <= LONGEST_BYTES + 7 for name in names)
+    assert names[0].startswith("data.root--흉부흉부")
+    assert names[0] != names[1] and re.fullmatch(r".*-[0-9a-f]{6}", names[0])
+    assert names[0] == job_name({"data.root": f"/{'흉부' * 60}/1"})
 
 
-def test_a_jobs_values_are_those_of_the_swept_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    typed = ["-m", "seed=0,1", "+trainer.x=1,2", "model=cnn5", "~callbacks.progress"]
-    monkeypatch.setattr(sys, "argv", ["cxr-train", *typed])
-    given = ["+trainer.x=2", "model=cnn5", "seed=1", "~callbacks.progress"]
-    assert values_of(given, swept_keys()) == {"trainer.x": "2", "seed": "1"}
+def name_of(*words: str) -> str:
+    return sweep_name(OverridesParser.create().parse_overrides(list(words)))
 
 
-def test_an_override_is_readable_in_a_path() -> None:
-    assert readable("augment.rotate.degrees=[0, 20]") == "augment.rotate.degrees--0-20"
-    assert readable("optim.lr=1e-05") == "optim.lr-1e-05"
-    assert readable("data.root='/größe/x y'") == "data.root--größe-x-y"
-
-
-# --- the sweep's own name ------------------------------------------------------------------------
-
-
-def name_of(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(sys, "argv", ["/anywhere/cxr-train", *arguments])
-    return run_name()
-
-
-def test_the_same_sweep_has_the_same_name_however_it_is_typed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_same_sweep_has_the_same_name_in_any_order() -> None:
     given = ["model=cnn5,resnet18", "optim.lr=0.01", "seed=0,1"]
-    name = name_of("-m", *given, monkeypatch=monkeypatch)
-    assert re.fullmatch(r"model_seed-[0-9a-f]{6}", name)
-    swept_later = ["optim.lr=0.01", *given[::2]]
-    parallel = ["hydra/launcher=processes", "hydra.launcher.n_jobs=4"]
-    for again in (
-        ["--multirun", *given],
-        [*given, "-m"],
-        ["-m", *swept_later],
-        ["-m", *given, *parallel],
-        ["hydra.mode=MULTIRUN", *given],
-    ):
-        assert name_of(*again, monkeypatch=monkeypatch) == name, again
+    assert re.fullmatch(r"model_seed-[0-9a-f]{6}", name_of(*given))
+    assert name_of("optim.lr=0.01", *given[::2]) == name_of(*given)
+    assert name_of(*given, "folder=/elsewhere") == name_of(*given)
 
 
-def test_another_sweep_has_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = [
-        name_of("-m", "seed=0,1", *more, monkeypatch=monkeypatch)
-        for more in ([], ["optim.lr=0.01"], ["optim.lr=0.1"], ["data=kaggle"])
-    ]
-    names.append(name_of("-m", "seed=0,1,2", monkeypatch=monkeypatch))
+def test_another_sweep_has_another_name() -> None:
+    fixed: list[list[str]] = [[], ["optim.lr=0.01"], ["optim.lr=0.1"], ["data=kaggle"]]
+    names = [name_of("seed=0,1", *more) for more in fixed] + [name_of("seed=0,1,2")]
     assert len(set(names)) == 5
     assert all(name.startswith("seed-") for name in names)
 
 
-def test_a_key_goes_by_its_last_word_and_a_sweep_of_one_job_has_a_name_too(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    lr = name_of("-m", "optim.lr=0.1,0.2", "+trainer.x=1,2", monkeypatch=monkeypatch)
-    assert re.fullmatch(r"lr_x-[0-9a-f]{6}", lr)
-    one = name_of("-m", "optim.lr=0.1", monkeypatch=monkeypatch)
-    assert re.fullmatch(r"sweep-[0-9a-f]{6}", one)
+def test_a_key_goes_by_its_last_part_and_a_sweep_of_one_job_has_a_name_too() -> None:
+    assert re.fullmatch(r"lr_x-[0-9a-f]{6}", name_of("optim.lr=0.1,0.2", "+trainer.x=1,2"))
+    assert re.fullmatch(r"sweep-[0-9a-f]{6}", name_of("optim.lr=0.1"))
 
 
-def test_a_single_run_is_named_after_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    name = name_of("model=cnn5", "seed=0", monkeypatch=monkeypatch)
-    assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d", name)
-
-
-def test_words_about_runs_leave_out_how_and_where_they_are_run() -> None:
-    command = ["cxr-train", "-m", "seed=0", "hydra.verbose=true", "hydra/launcher=x", "name=a"]
-    assert words_about_runs([*command, "model.name=b"]) == ["seed=0", "model.name=b"]
-
-
-def test_an_options_value_is_no_word_about_runs() -> None:
-    options = ["--config-dir", "mine", "-cn", "own", "--config-path=x", "-m"]
-    assert words_about_runs(["cxr-train", *options, "seed=0,1"]) == ["seed=0,1"]
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("it's", 'a "b"', "a b, (c) [d]", "x=y", "größe", "~", "null", "1"),
+        *(r"a\b", r"a\\b", r"it\'s", "end\\", r"C:\outputs\it's"),
+        {"val/f1_macro": "maximize", "val/recall/TUBERCULOSIS": "maximize"},
+        {"_target_": "optuna.pruners.MedianPruner", "n": 5, "share": 0.1, "on": True},
+        {"storage": "postgresql://me:it's, {a} (secret)=?@host/db", "inner": {}},
+        {"storage": "sqlite:///C:\\sweeps\\study.db", "wrapped": None},
+    ],
+)
+def test_any_value_is_read_back_by_hydra_as_it_was(value: Any) -> None:
+    (override,) = OverridesParser.create().parse_overrides([f"key={quoted(value)}"])
+    read = override.value()
+    assert (str(read) if isinstance(value, str) else read) == value

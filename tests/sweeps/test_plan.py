@@ -1,4 +1,4 @@
-"""sweep.json: the jobs Hydra will start, kept from one start of the command to the next."""
+"""sweep.json: the jobs of a sweep, kept from one start of the command to the next."""
 
 import json
 import logging
@@ -11,28 +11,34 @@ from pathlib import Path
 
 import pytest
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.core.singleton import Singleton
 from omegaconf import DictConfig
 
 from cxr_lightning.cli import run_command
 from cxr_lightning.errors import ConfigError, DataError
+from cxr_lightning.runs.folder import failure, job_state, refuse
 from cxr_lightning.sweeps.plan import (
     Job,
     Plan,
-    plan_grid,
+    add_job,
+    fixed_words,
+    grid,
     read_plan,
-    refuse,
     seconds_left,
-    state_of,
-    swept_by,
+    swept_keys,
     write_plan,
 )
 
 
 def plan_of(*jobs: dict[str, str], fixed: list[str] | None = None, search: bool = False) -> Plan:
     named = [Job("_".join(f"{k}-{v}" for k, v in values.items()), values) for values in jobs]
-    command = ["cxr-train", "-m", "typed"]
-    return Plan(search, command, fixed or [], list(jobs[0]), len(jobs), named)
+    return Plan(search, "cxr-train -m typed", fixed or [], list(jobs[0]), len(jobs), named)
+
+
+def parsed(*words: str) -> list[Override]:
+    return OverridesParser.create().parse_overrides(list(words))
 
 
 SEEDS = plan_of({"seed": "0"}, {"seed": "1"}, fixed=["model=cnn5"])
@@ -45,7 +51,7 @@ def clean() -> Iterator[None]:
     full_error = os.environ.pop("HYDRA_FULL_ERROR", None)
     signals = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
     yield
-    os.environ.pop("HYDRA_FULL_ERROR")
+    os.environ.pop("HYDRA_FULL_ERROR", None)
     if full_error is not None:
         os.environ["HYDRA_FULL_ERROR"] = full_error
     Singleton.set_state(hydra_state)
@@ -82,8 +88,9 @@ def test_the_plan_is_what_hydra_runs_in_its_order(
     Path("own.yaml").write_text(f"defaults: [train, _self_]\n{SWEEPER}\n")
     monkeypatch.setattr(sys, "argv", ["cxr-train", *words, "name=x", "-m"])
     monkeypatch.setattr("cxr_lightning.sweeps.table.write_summary", lambda folder: None)
-    monkeypatch.setattr("cxr_lightning.sweeps.report.write_report", lambda folder: None)
-    run_command("train", run)
+    monkeypatch.setattr("cxr_lightning.sweeps.page.write_report", lambda folder: None)
+    with pytest.raises(SystemExit):  # the jobs do nothing, which is a failure
+        run_command("train", run)
     plan = read_plan(tmp_path / "outputs" / "x")
     assert [job.name for job in plan.jobs] == [name for name, _ in ran]
     assert plan.n_jobs == len(ran)
@@ -94,27 +101,21 @@ def test_the_plan_is_what_hydra_runs_in_its_order(
         ]
 
 
-def test_a_plan_has_every_combination_the_last_key_fastest(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    command = ["cxr-train", "-m", "seed=0,1", "optim.lr=0.1", "model=a,b", "hydra/launcher=x"]
-    monkeypatch.setattr(sys, "argv", command)
-    plan = plan_grid(command, {})
-    assert plan.jobs == [
+def test_a_grid_has_every_combination_the_last_key_fastest() -> None:
+    overrides = parsed("seed=0,1", "optim.lr=0.1", "model=a,b", "name=mine")
+    assert [job for job, _ in grid(overrides)] == [
         Job("seed-0_model-a", {"seed": "0", "model": "a"}),
         Job("seed-0_model-b", {"seed": "0", "model": "b"}),
         Job("seed-1_model-a", {"seed": "1", "model": "a"}),
         Job("seed-1_model-b", {"seed": "1", "model": "b"}),
     ]
-    assert (plan.fixed, plan.swept, plan.n_jobs) == (["optim.lr=0.1"], ["seed", "model"], 4)
-    assert plan.command == command
-    assert [job.cell for job in plan.jobs[:2]] == [(("model", "a"),), (("model", "b"),)]
+    assert grid(overrides)[1][1] == ["seed=0", "optim.lr=0.1", "model=b", "name=mine"]
+    assert (fixed_words(overrides), swept_keys(overrides)) == (["optim.lr=0.1"], ["seed", "model"])
+    assert [job.cell for job, _ in grid(overrides)[:2]] == [(("model", "a"),), (("model", "b"),)]
 
 
-def test_a_value_given_twice_is_one_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    command = ["cxr-train", "-m", "optim.lr=1e-3,0.001"]
-    monkeypatch.setattr(sys, "argv", command)
-    assert [job.name for job in plan_grid(command, {}).jobs] == ["optim.lr-0.001"]
+def test_a_value_given_twice_is_one_job() -> None:
+    assert [job.name for job, _ in grid(parsed("optim.lr=1e-3,0.001"))] == ["optim.lr-0.001"]
 
 
 def test_a_written_plan_is_read_back(tmp_path: Path) -> None:
@@ -167,12 +168,11 @@ def test_a_refused_job_counts_as_failed_until_the_sweep_is_started_again(tmp_pat
     plan = write_plan(tmp_path, SEEDS)
     (tmp_path / "seed-0").mkdir()
     (tmp_path / "seed-0" / "metrics.json").touch()  # of another run
-    refuse(tmp_path, "seed-0", "seed-0 holds another run")
-    refused = read_plan(tmp_path)
-    assert refused == replace(plan, refused={"seed-0": "seed-0 holds another run"})
-    assert [state_of(tmp_path, refused, job) for job in plan.jobs] == ["failed", "waiting"]
-    again = write_plan(tmp_path, SEEDS)
-    assert [state_of(tmp_path, again, job) for job in again.jobs] == ["finished", "waiting"]
+    refuse(tmp_path / "seed-0", "seed-0 holds another run")
+    assert [job_state(tmp_path / job.name) for job in plan.jobs] == ["failed", "waiting"]
+    assert failure(tmp_path / "seed-0") == "seed-0 holds another run"
+    write_plan(tmp_path, SEEDS)
+    assert [job_state(tmp_path / job.name) for job in plan.jobs] == ["finished", "waiting"]
 
 
 def test_a_failing_job_of_cxr_evaluate_does_not_stop_the_others(
@@ -199,25 +199,13 @@ def test_a_folder_without_a_sweep_is_a_sentence(tmp_path: Path) -> None:
     )
 
 
-def test_jobs_that_a_search_has_drawn_are_part_of_its_plan(tmp_path: Path) -> None:
-    write_plan(tmp_path, Plan(True, ["cxr-train"], [], ["optim.lr", "model"], 5, []))
-    for name, lr in (("trial1", "0.02"), ("trial0", "0.01")):
-        (tmp_path / name / ".hydra").mkdir(parents=True)
-        words = json.dumps([f"optim.lr={lr}", "+model=cnn5", "seed=0"])
-        (tmp_path / name / ".hydra" / "overrides.yaml").write_text(words)
-    plan = read_plan(tmp_path)
-    assert plan.jobs == [
-        Job("trial0", {"optim.lr": "0.01", "model": "cnn5"}),
-        Job("trial1", {"optim.lr": "0.02", "model": "cnn5"}),
-    ]
-    assert plan.n_jobs == 5
-
-
-def test_a_run_knows_what_its_sweep_gave_it(tmp_path: Path) -> None:
-    assert swept_by(tmp_path / "seed-1") == {}
-    write_plan(tmp_path, SEEDS)
-    assert swept_by(tmp_path / "seed-1") == {"seed": "1"}
-    assert swept_by(tmp_path / "other") == {}
+def test_jobs_that_a_search_draws_are_added_to_its_plan_once(tmp_path: Path) -> None:
+    write_plan(tmp_path, Plan(True, "cxr-train", [], ["optim.lr"], 5, []))
+    jobs = [Job("trial-000", {"optim.lr": "0.1"}), Job("trial-001", {"optim.lr": "0.2"})]
+    for job in (*jobs, jobs[0]):
+        add_job(tmp_path, job)
+    assert read_plan(tmp_path).jobs == jobs
+    assert read_plan(tmp_path).n_jobs == 5
 
 
 def test_the_time_left_is_that_of_the_jobs_most_alike(tmp_path: Path) -> None:
@@ -247,5 +235,5 @@ def test_the_time_left_is_that_of_the_jobs_most_alike(tmp_path: Path) -> None:
 
 
 def test_jobs_that_would_share_a_folder_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"would have the same folder, model.weights-a-b: "):
-        plan_grid(["cxr-train", "-m", "model.weights=a/b,a-b"], {})
+    with pytest.raises(ConfigError, match=r"would share the folder model.weights-a-b: "):
+        grid(parsed("model.weights=a/b,a-b"))

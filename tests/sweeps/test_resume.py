@@ -1,4 +1,4 @@
-"""Runs and sweeps that are killed and go on: nothing is lost, and nothing is different."""
+"""Runs and sweeps that are killed and resumed: nothing is lost, and nothing is different."""
 
 import itertools
 import multiprocessing
@@ -20,7 +20,7 @@ from cxr_lightning import train
 from cxr_lightning.callbacks.curves import Curves
 from cxr_lightning.callbacks.metrics_file import TestResults
 from cxr_lightning.models.classifier import Classifier
-from cxr_lightning.sweeps import report
+from cxr_lightning.sweeps import page
 
 Install = Callable[[], None]
 
@@ -30,7 +30,7 @@ OPTIONS = [
     *("trainer.precision=32-true", "n_resamples=100", "+trainer.enable_progress_bar=false"),
     *(*CHECKPOINTS_ONLY, "callbacks.worst_mistakes=null", "callbacks.pr_curves=null"),
 ]
-STOPPED = "stopped; what is done is kept. The same command with the same name=… goes on."
+STOPPED = "stopped; everything done so far is kept. Rerun the same command to resume."
 
 
 def start(
@@ -46,7 +46,7 @@ def start(
         sys.argv = ["/bin/cxr-train", *words]
         if dying is not None:
             dying()
-        report.write_html = lambda folder, summary: folder / "report.html"  # takes seconds
+        page.write_html = lambda *_: home / "report.html"  # type: ignore[assignment]  # takes seconds
         sys.stdout = sys.stderr = (home / "screen.txt").open("w", buffering=1)
         train.main()
 
@@ -146,7 +146,7 @@ KILLED_AT = {
 
 
 @pytest.mark.parametrize("moment", KILLED_AT)
-def test_a_killed_run_goes_on_and_ends_like_one_that_was_not(
+def test_a_killed_run_is_resumed_and_ends_like_one_that_was_not(
     moment: str, home: Path, straight: Path
 ) -> None:
     words = [*OPTIONS, *HARD, f"name='{moment}'"]
@@ -157,7 +157,7 @@ def test_a_killed_run_goes_on_and_ends_like_one_that_was_not(
     assert_same_run(folder, straight)
 
 
-def test_a_run_killed_twice_goes_on_from_its_last_whole_epoch(home: Path, straight: Path) -> None:
+def test_a_run_killed_twice_resumes_from_its_last_whole_epoch(home: Path, straight: Path) -> None:
     words = [*OPTIONS, *HARD, "name=twice"]
     folder = home / "outputs" / "twice"
     # An epoch has three steps; this one is the fourth epoch's second.
@@ -170,7 +170,7 @@ def test_a_run_killed_twice_goes_on_from_its_last_whole_epoch(home: Path, straig
     assert_same_run(folder, straight)
 
 
-def test_a_run_that_is_asked_to_stop_says_so_and_can_go_on(home: Path, straight: Path) -> None:
+def test_a_run_that_is_asked_to_stop_says_so_and_can_be_resumed(home: Path, straight: Path) -> None:
     words = [*OPTIONS, *HARD, "name=stopped"]
     folder = home / "outputs" / "stopped"
     stopping = at(Curves, "_write", 2, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
@@ -181,7 +181,7 @@ def test_a_run_that_is_asked_to_stop_says_so_and_can_go_on(home: Path, straight:
     assert_same_run(folder, straight)
 
 
-def test_dropout_and_batch_norm_go_on_too(home: Path) -> None:
+def test_dropout_and_batch_norm_are_resumed_too(home: Path) -> None:
     words = [*OPTIONS, *DROPOUT]
     assert run(home, *words, "name=dropout") == 0
     middle = at(Classifier, "training_step", 3 + 2)  # of the second epoch

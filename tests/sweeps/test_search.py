@@ -28,12 +28,20 @@ TPE = {"_target_": "optuna.samplers.TPESampler", "n_startup_trials": 3, "multiva
 
 def make_search(folder: Path, n_trials: int, *words: str, **options: Any) -> Search:
     given = {"objectives": F1, "sampler": RANDOM, "pruner": MEDIAN, "study_name": "study"}
-    given |= {"storage": f"sqlite:///{folder}/study.db"}
+    given |= {"storage": f"sqlite:///{folder}/study.db", "heartbeat_s": 1}
     overrides = OverridesParser.create().parse_overrides(list(words or CONTINUOUS))
-    return Search(folder=folder, n_trials=n_trials, overrides=overrides, **given | options)
+    search = Search(
+        folder=folder,
+        n_trials=n_trials,
+        overrides=overrides,
+        place=lambda name: [f"folder={quoted(str(folder / name))}"],
+        **given | options,
+    )
+    write_plan(folder, search.continued(Plan(True, "cxr-train", [], list(search.space), 9, [])))
+    return search
 
 
-class FakeLaunch:
+class FakeLauncher:
     """Writes what jobs leave; a trial's F1 is its number / 100.
 
     `ends`: other ends by trial: `failed`, `nan`, `inf`, `pruned`, or what is called midway.
@@ -44,15 +52,15 @@ class FakeLaunch:
         self.batches: list[list[int]] = []
         self.jobs: dict[int, list[str]] = {}
 
-    def __call__(self, jobs: list[list[str]], first: int) -> None:
+    def launch(self, jobs: list[list[str]], initial_job_idx: int) -> None:
         parsed = [OverridesParser.create().parse_overrides(words) for words in jobs]
         values = [{o.key_or_group: o.value() for o in overrides} for overrides in parsed]
         numbers = [int(job["search"]["trial"]) for job in values]
         self.batches.append(numbers)
-        assert first == numbers[0]
+        assert initial_job_idx == numbers[0]
         for number, words, job in zip(numbers, jobs, values, strict=True):
             self.jobs[number] = words
-            run = self.folder / str(job["hydra.sweep.subdir"])
+            run = Path(str(job["folder"]))
             run.mkdir(exist_ok=True)
             (run / "config.yaml").write_text("seed: 0\n")
             with (run / "started.log").open("a") as file:
@@ -77,10 +85,14 @@ def interrupt() -> None:
     raise KeyboardInterrupt
 
 
-def run(folder: Path, n_trials: int, *words: str, **options: Any) -> FakeLaunch:
-    launch = FakeLaunch(folder, options.pop("ends", None))
-    make_search(folder, n_trials, *words, **options).run(launch)
+def run(folder: Path, n_trials: int, *words: str, **options: Any) -> FakeLauncher:
+    launch = FakeLauncher(folder, options.pop("ends", None))
+    search(make_search(folder, n_trials, *words, **options), launch)
     return launch
+
+
+def search(one: Search, launcher: FakeLauncher, n_jobs: int = 1) -> None:
+    run_search(one, cast("Launcher", launcher), n_jobs)
 
 
 def states(search: Search) -> list[str]:
@@ -89,7 +101,7 @@ def states(search: Search) -> list[str]:
 
 def test_a_job_gets_what_is_fixed_its_point_its_folder_and_its_trial(tmp_path: Path) -> None:
     fixed = ["trainer.max_epochs=3", "data=phantom"]
-    search, launch = make_search(tmp_path, 1, *CONTINUOUS, *fixed), FakeLaunch(tmp_path)
+    search, launch = make_search(tmp_path, 1, *CONTINUOUS, *fixed), FakeLauncher(tmp_path)
     search.run(launch)
     assert launch.jobs[0][:2] == fixed
     read = {
@@ -139,12 +151,12 @@ def test_a_finite_space_is_searched_once_and_ends_with_a_sentence(
 
 
 def test_ctrl_c_puts_the_trials_of_a_batch_back_with_their_points(tmp_path: Path) -> None:
-    search, launch = make_search(tmp_path, 5), FakeLaunch(tmp_path, {3: interrupt})
+    search, launch = make_search(tmp_path, 5), FakeLauncher(tmp_path, {3: interrupt})
     with pytest.raises(KeyboardInterrupt):
         search.run(launch, batch_size=2)
     # Trial 2 of the batch was done, but nobody has told: its job will say that it is finished.
     assert states(search) == ["COMPLETE", "COMPLETE", "WAITING", "WAITING"]
-    again = FakeLaunch(tmp_path)
+    again = FakeLauncher(tmp_path)
     make_search(tmp_path, 5).run(again, batch_size=2)
     assert again.batches == [[2, 3], [4]]
     assert [again.points[n] for n in (2, 3)] == [launch.points[n] for n in (2, 3)]
@@ -157,7 +169,7 @@ def test_ctrl_c_between_drawing_and_starting_loses_no_point(
     search = make_search(tmp_path, 2)
     monkeypatch.setattr(search.study, "ask", lambda space: interrupt())
     with pytest.raises(KeyboardInterrupt):
-        search.run(FakeLaunch(tmp_path))
+        search.run(FakeLauncher(tmp_path))
     drawn = search.study.trials[0].system_attrs["fixed_params"]
     launch = run(tmp_path, 2)
     assert launch.batches == [[0], [1]]
@@ -168,7 +180,7 @@ def test_a_trial_whose_worker_is_killed_three_times_has_failed(tmp_path: Path) -
     seen = []
     for _ in range(3):
         killed = start_worker(
-            tmp_path, 2, FakeLaunch(tmp_path, {0: lambda: signal.raise_signal(signal.SIGKILL)})
+            tmp_path, 2, FakeLauncher(tmp_path, {0: lambda: signal.raise_signal(signal.SIGKILL)})
         )
         killed.join()
         search = make_search(tmp_path, 2)
@@ -229,11 +241,11 @@ def test_a_killed_workers_trial_is_the_next_to_run_with_its_point(
 ) -> None:
     ends = {1: lambda: signal.raise_signal(signal.SIGKILL)}
     monkeypatch.setattr(workers, "os", SimpleNamespace(getpid=lambda: 7))
-    killed = start_worker(tmp_path, 3, FakeLaunch(tmp_path, ends))
+    killed = start_worker(tmp_path, 3, FakeLauncher(tmp_path, ends))
     killed.join()
     monkeypatch.setattr(workers, "os", SimpleNamespace(getpid=lambda: pid))
     assert killed.exitcode == -signal.SIGKILL
-    search, launch = make_search(tmp_path, 3), FakeLaunch(tmp_path)
+    search, launch = make_search(tmp_path, 3), FakeLauncher(tmp_path)
     assert states(search) == ["COMPLETE", "RUNNING"]
     left = search.study.trials[1].params
     search.run(launch)
@@ -245,7 +257,7 @@ def test_a_killed_workers_trial_is_the_next_to_run_with_its_point(
 def test_two_workers_share_a_study_and_run_no_trial_twice(tmp_path: Path) -> None:
     search, meeting = make_search(tmp_path, 7), FORK.Barrier(2)
     meet = {0: lambda: meeting.wait(60), 1: lambda: meeting.wait(60)}  # both run at the same time
-    both = [start_worker(tmp_path, 7, FakeLaunch(tmp_path, meet)) for _ in range(2)]
+    both = [start_worker(tmp_path, 7, FakeLauncher(tmp_path, meet)) for _ in range(2)]
     for worker in both:
         worker.join()
     assert [worker.exitcode for worker in both] == [0, 0]
@@ -259,7 +271,7 @@ def test_two_workers_share_a_study_and_run_no_trial_twice(tmp_path: Path) -> Non
 
 def test_workers_may_start_at_the_same_moment(tmp_path: Path) -> None:
     start = FORK.Barrier(4)
-    four = [start_worker(tmp_path, 3, FakeLaunch(tmp_path), start) for _ in range(4)]
+    four = [start_worker(tmp_path, 3, FakeLauncher(tmp_path), start) for _ in range(4)]
     for worker in four:
         worker.join()
     assert [worker.exitcode for worker in four] == [0] * 4

@@ -1,6 +1,5 @@
 """Hydra's sweep syntax as a search space, and its points as overrides."""
 
-import math
 from typing import Any
 
 import pytest
@@ -13,8 +12,7 @@ from optuna.distributions import (
 )
 
 from cxr_lightning.errors import ConfigError
-from cxr_lightning.sweeps.search import quoted
-from cxr_lightning.sweeps.space import distribution, size, unseen, words
+from cxr_lightning.sweeps.space import as_overrides, distribution, is_finite
 
 
 def space(*typed: str) -> dict[str, BaseDistribution]:
@@ -67,19 +65,19 @@ def test_a_sweep_is_a_distribution(typed: str, expected: BaseDistribution) -> No
 def test_what_is_chosen_comes_back_as_what_was_typed(typed: str, values: list[Any]) -> None:
     chosen = space(f"key={typed}")["key"]
     assert isinstance(chosen, CategoricalDistribution)
-    again = [read_back(words({"key": choice})[0]) for choice in chosen.choices]
+    again = [read_back(as_overrides({"key": choice})[0]) for choice in chosen.choices]
     assert again == values
     assert [type(value) for value in again] == [type(value) for value in values]  # True is not 1
 
 
 @pytest.mark.parametrize("value", [0.1 + 0.2, 1 / 3, 1e-05, 2.884215938624852e-06, 20.0])
 def test_a_drawn_number_comes_back_with_every_digit(value: float) -> None:
-    again = read_back(words({"optim.lr": value})[0])
+    again = read_back(as_overrides({"optim.lr": value})[0])
     assert isinstance(again, float) and again == value
 
 
 def test_a_whole_number_stays_whole() -> None:
-    assert words({"augment.crop.padding": 7, "optim.lr": 7.0}) == [
+    assert as_overrides({"augment.crop.padding": 7, "optim.lr": 7.0}) == [
         "augment.crop.padding=7",
         "optim.lr=7.0",
     ]
@@ -88,30 +86,11 @@ def test_a_whole_number_stays_whole() -> None:
 def test_a_key_that_is_added_keeps_its_sign() -> None:
     point = {"trainer.gradient_clip_val": 0.5, "trainer.min_epochs": 3, "optim.lr": 0.1}
     added = {"trainer.gradient_clip_val": "+", "trainer.min_epochs": "++"}
-    assert words(point, added) == [
+    assert as_overrides(point, added) == [
         "+trainer.gradient_clip_val=0.5",
         "++trainer.min_epochs=3",
         "optim.lr=0.1",
     ]
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        {"val/f1_macro": "maximize", "val/recall/TUBERCULOSIS": "maximize"},
-        {
-            "_target_": "optuna.pruners.MedianPruner",
-            "n_startup_trials": 5,
-            "share": 0.1,
-            "on": True,
-        },
-        {"storage": "postgresql://me:it's, {a} (secret)=?@host/db", "inner": {}},
-        {"wrapped_pruner": None},
-        {"storage": "sqlite:///C:\\sweeps\\study.db", "folder": "C:\\it's\\"},
-    ],
-)
-def test_a_dictionary_comes_back_through_the_command_line(value: dict[str, Any]) -> None:
-    assert read_back(f"search={quoted(value)}") == value
 
 
 def test_a_sweep_without_values_of_its_own_is_refused() -> None:
@@ -139,15 +118,7 @@ def test_an_interval_that_has_no_values_is_a_sentence(typed: str, why: str) -> N
     assert str(refused.value) == f"`optim.lr={typed}` has no values: {why}"
 
 
-def test_the_size_is_the_product_and_infinite_with_a_continuous_parameter() -> None:
-    finite = space("a=choice(x, y, z)", "b=range(0, 10, 3)")
-    assert size(finite) == 12  # 3 × (0 3 6 9)
-    assert size(space("b=int(interval(2, 5))")) == 4  # both ends
-    assert math.isinf(size({**finite, **space("c=interval(0, 1)")}))
-
-
-def test_unseen_points_are_those_no_trial_has() -> None:
-    points = space("a=choice(x, y)", "b=range(0, 4, 2)")
-    seen = [{"b": 2, "a": "x"}, {"a": "y", "b": 0}]
-    assert unseen(points, seen) == [{"a": "x", "b": 0}, {"a": "y", "b": 2}]
-    assert unseen(points, [*seen, {"a": "x", "b": 0}, {"a": "y", "b": 2}]) == []
+def test_a_space_is_finite_without_a_continuous_parameter() -> None:
+    finite = space("a=choice(x, y, z)", "b=range(0, 10, 3)", "c=int(interval(2, 5))")
+    assert is_finite(finite)
+    assert not is_finite({**finite, **space("d=interval(0, 1)")})

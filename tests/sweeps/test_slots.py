@@ -7,19 +7,16 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from cxr_lightning.errors import ConfigError
-from cxr_lightning.sweeps.processes import (
-    Process,
-    Slot,
-    available_cores,
-    run_processes,
-    slots,
-    visible_gpus,
-)
+from cxr_lightning.machine import usable_cores
+from cxr_lightning.sweeps.launcher import Process, ProcessesLauncher
+from cxr_lightning.sweeps.slots import Slot, slots, visible_gpus
 
 
 def test_cores_are_divided_and_the_first_slots_get_what_is_over() -> None:
@@ -72,15 +69,6 @@ def ctrl_c_is_heard() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-class Script(Process):
-    """A job that runs `command` as Python code, in its folder."""
-
-    @property
-    def words(self) -> list[str]:
-        begin = f"import os, signal, subprocess, sys, time\nos.chdir({str(self.folder)!r})\n"
-        return [sys.executable, "-c", begin + self.command]
-
-
 # Waits for another job's file; a job that never comes ends it after a while.
 AWAIT = """
 def wait_for(file):
@@ -90,21 +78,36 @@ def wait_for(file):
 """
 
 
-def script(folder: Path, code: str, devices: int = 1) -> Script:
-    return Script(OmegaConf.create({}), AWAIT + code, [], [], folder, devices)
+def script(folder: Path, code: str, devices: int = 1) -> Process:
+    """A job that runs Python code in its folder, instead of a training."""
+    begin = f"import os, signal, subprocess, sys, time\nos.chdir({str(folder)!r})\n"
+    config = OmegaConf.create({"trainer": {"devices": devices}})
+    return Process(config, [sys.executable, "-c", begin + AWAIT + code], folder)
 
 
-def start(jobs: list[Script], n_jobs: int | None, grace_s: float = 30) -> list[str]:
+class Told:
+    """Hydra's callbacks: when each job began and ended, in order."""
+
+    def __init__(self, jobs: list[Process]) -> None:
+        self.lines: list[str] = []
+        self.names = {id(job.config): job.folder.name for job in jobs}
+
+    def on_job_start(self, config: DictConfig, **_: Any) -> None:
+        self.lines.append(f"{self.names[id(config)]} started")
+
+    def on_job_end(self, config: DictConfig, **_: Any) -> None:
+        self.lines.append(f"{self.names[id(config)]} ended")
+
+
+def start(jobs: list[Process], n_jobs: int | None, grace_s: float = 30) -> list[str]:
     """Run the jobs; when each began and ended, in order."""
-    told: list[str] = []
-    run_processes(
-        jobs,
-        n_jobs,
-        grace_s,
-        started=lambda job: told.append(f"{job.folder.name} started"),
-        ended=lambda job: told.append(f"{job.folder.name} ended"),
-    )
-    return told
+    launcher, told = ProcessesLauncher(n_jobs, grace_s), Told(jobs)
+    config = OmegaConf.create({"hydra": {"hydra_logging": None, "verbose": False}})
+    context = SimpleNamespace(callbacks=told)
+    launcher.setup(hydra_context=context, task_function=None, config=config)  # type: ignore[arg-type]
+    launcher._process = lambda number, overrides: jobs[number]  # type: ignore[method-assign]
+    launcher.launch([[]] * len(jobs), 0)
+    return told.lines
 
 
 @pytest.fixture
@@ -147,7 +150,7 @@ def test_a_job_has_a_process_a_session_and_a_share_of_its_own(
     told = start(jobs, n_jobs=None)
     assert told[:2] == ["a started", "b started"]
     assert sorted(told[2:]) == ["a ended", "b ended"]
-    shares = slots(2, available_cores(), ["4", "6"])
+    shares = slots(2, usable_cores(), ["4", "6"])
     for name, share in zip("ab", shares, strict=True):
         first, *affinity = (tmp_path / name / "output.log").read_text().splitlines()
         assert first == f"True True False {share.gpus[0]} {len(share.cores)}"
@@ -165,13 +168,25 @@ def test_jobs_wait_for_a_free_slot(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert (tmp_path / "a" / "output.log").read_text().splitlines()[-1] == "4,6"
 
 
-def test_fewer_than_one_slot_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"hydra\.launcher\.n_jobs=0: at least 1 is needed\."):
-        start([script(tmp_path / "a", "")], n_jobs=0)
-    assert list(tmp_path.iterdir()) == []
+def test_fewer_than_one_slot_is_refused() -> None:
+    for n_jobs in (0, "two"):
+        with pytest.raises(ConfigError, match=rf"n_jobs={n_jobs}: a whole number from 1 is needed"):
+            ProcessesLauncher(n_jobs)  # type: ignore[arg-type]
 
 
-def test_a_failing_jobs_last_lines_are_shown_and_others_go_on(
+def test_a_free_slot_takes_the_next_job_without_waiting_for_the_others(tmp_path: Path) -> None:
+    # `long` ends only when the third job has run: in batches of two it never would.
+    jobs = [
+        script(tmp_path / "long", "wait_for('../third/here')"),
+        script(tmp_path / "short", ""),
+        script(tmp_path / "third", "open('here', 'w')"),
+    ]
+    told = start(jobs, n_jobs=2)
+    assert told[:2] == ["long started", "short started"]
+    assert told.index("third started") < told.index("long ended")
+
+
+def test_a_failing_jobs_last_lines_are_shown_and_others_run(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     jobs = [
