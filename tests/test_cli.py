@@ -159,9 +159,7 @@ def test_options_may_stand_anywhere(given: list[str], expected: list[str]) -> No
     assert argv == ["cxr-train", *expected]
 
 
-def test_a_flag_in_the_middle_sweeps(
-    command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_flag_in_the_middle_sweeps(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
     def run(cfg: DictConfig) -> None:

@@ -29,7 +29,7 @@ from cxr_lightning.sweeps.naming import quoted
 from cxr_lightning.sweeps.objectives import check_objectives, directions, objective_values
 from cxr_lightning.sweeps.plan import REPLICATES, Job, Plan, add_job
 from cxr_lightning.sweeps.space import as_overrides, distribution, is_finite
-from cxr_lightning.sweeps.trials import best_as_text, counted
+from cxr_lightning.sweeps.trials import best_as_text, counted, job_of
 
 FIRST = 3  # a search whose first trials all fail would only use up its trials
 DRAWS = 20  # of a sampler, until it gives a point that no trial has
@@ -113,8 +113,9 @@ class Search:
 
     def continued(self, plan: Plan) -> Plan:
         """The plan with the trials that the study already has."""
-        jobs = [Job(t.user_attrs["folder"], _as_text(t.params)) for t in counted(self.study)]
-        return replace(plan, jobs=[job for job in jobs if job.values])
+        drawn = [trial for trial in counted(self.study) if "job" in trial.user_attrs]
+        jobs = [Job(job_of(trial), _as_text(trial.params)) for trial in drawn]
+        return replace(plan, jobs=jobs)
 
     def ask(self) -> tuple[int, list[str]] | None:
         """The next trial's number and its job's overrides; None where there is none to run."""
@@ -122,14 +123,14 @@ class Search:
             self.beat()
             optuna.storages.fail_stale_trials(self.study)
             for cut_off in self._trials(TrialState.RUNNING):
-                if "folder" not in cut_off.user_attrs:  # its worker was killed in here
+                if "job" not in cut_off.user_attrs:  # its worker was killed in here
                     self._discard(cut_off)
             trial = self._draw()
             if trial is None:
                 return None
             self.running[trial.number] = trial
             self.beat()
-            name = trial.user_attrs["folder"]
+            name = job_of(trial)
             add_job(self.folder, Job(name, _as_text(trial.params)))
         search = {**self.of_jobs, "trial": trial.number}
         point = as_overrides(trial.params, self.added)
@@ -142,7 +143,7 @@ class Search:
             ConfigError: the objective is not logged, or the first trials have all failed.
         """
         trial = self.running[number]
-        folder = self.folder / trial.user_attrs["folder"]
+        folder = self.folder / job_of(trial)
         state = job_state(folder)
         values = objective_values(folder, self.objectives) if state == "finished" else None
         if state == "pruned":
@@ -184,16 +185,20 @@ class Search:
             exhaustive = attempt == DRAWS and is_finite(self.space)
             self.study.sampler = self._sampler(len(trials), attempt, exhaustive)
             trial = self.study.ask(self.space)
-            if "folder" in trial.user_attrs:
+            if "job" in trial.user_attrs:
                 return trial
             others = [t for t in trials if t.number != trial.number]
             is_new = all(t.params != trial.params for t in others)
             if is_new or (attempt == DRAWS and not exhaustive):
-                trial.set_user_attr("folder", f"trial-{len(others):03d}")
+                trial.set_user_attr("job", f"trial-{len(others):03d}")
                 return trial
             self._discard(trial)
-        print(f"All {len(trials)} points of the space have been tried: the search ends here.")
+        self._end_here()
         return None
+
+    def _end_here(self) -> None:
+        self.n_trials = min(self.n_trials, len(counted(self.study)))
+        print(f"All {self.n_trials} points of the space have been tried: the search ends here.")
 
     def _sampler(
         self, n_trials: int, attempt: int, exhaustive: bool
@@ -221,7 +226,7 @@ class Search:
         except RuntimeError as error:  # a sampler that has no further point stops the study
             if "stop" not in str(error):
                 raise
-            self.n_trials = min(self.n_trials, len(counted(self.study)))
+            self._end_here()
 
     def _refuse_another_search(self) -> None:
         """Only n_trials, sampler and pruner may differ from what the study was started with.

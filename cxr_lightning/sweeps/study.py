@@ -16,7 +16,7 @@ from optuna.visualization import matplotlib as optuna_charts
 
 from cxr_lightning.runs.study import open_storage
 from cxr_lightning.sweeps.plan import Plan
-from cxr_lightning.sweeps.trials import best_as_text, best_trials, counted
+from cxr_lightning.sweeps.trials import best_as_text, best_trials, counted, job_of
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def study_results(folder: Path, plan: Plan) -> StudyResults | None:
         objectives=list(objectives),
         sentences=best_as_text(study, objectives).splitlines(),
         trials=counted(study),
-        best=[trial.user_attrs["folder"] for trial in best_trials(study)],
+        best=[job_of(trial) for trial in best_trials(study)],
         figures={title: figure for title, (figure, _) in pictures.items()},
         words={title: words for title, (_, words) in pictures.items()},
     )

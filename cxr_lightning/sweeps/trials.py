@@ -3,7 +3,7 @@
 from collections import Counter
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from cxr_lightning.sweeps.space import as_overrides
 
@@ -13,6 +13,11 @@ def counted(study: optuna.Study) -> list[FrozenTrial]:
     trials = [t for t in study.get_trials(deepcopy=False) if "discarded" not in t.user_attrs]
     again = {number for t in trials for number in t.system_attrs.get("retry_history", [])}
     return [trial for trial in trials if trial.number not in again]
+
+
+def job_of(trial: Trial | FrozenTrial) -> str:
+    """The name of a trial's job, which a trial that is run again has kept."""
+    return str(trial.user_attrs.get("job", f"trial-{trial.number:03d}"))
 
 
 def best_trials(study: optuna.Study) -> list[FrozenTrial]:
@@ -32,7 +37,7 @@ def best_as_text(study: optuna.Study, objectives: dict[str, str]) -> str:
             for name, value in trial.params.items()
         }
         lines.append(
-            f"Best: {trial.user_attrs['folder']}, "
+            f"Best: {job_of(trial)}, "
             + ", ".join(f"{name} {value:.4f}" for name, value in values)
             + ", with "
             + " ".join(as_overrides(rounded))

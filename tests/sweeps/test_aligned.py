@@ -11,8 +11,8 @@ from written_sweeps import CLASSES, LABELS, finish
 
 from cxr_lightning.errors import DataError
 from cxr_lightning.sweeps.aligned import Aligned, Cell, align, cell_name
-from cxr_lightning.sweeps.plan import Job, Plan
 from cxr_lightning.sweeps.cells import cell_results
+from cxr_lightning.sweeps.plan import Job, Plan
 
 Row = tuple[str, str, str, float]  # path, patient, class, probability of the first class
 

@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from small_runs import BARE, FOLDERS, read_json
@@ -221,7 +220,8 @@ def test_processes_that_would_start_the_sweep_again_are_refused(
     check_run(config)
     in_a_sweep()
     with pytest.raises(
-        ConfigError, match=r"several devices inside a sweep needs hydra/launcher=processes; or set trainer\.devices=1\."
+        ConfigError,
+        match=r"several devices inside a sweep needs hydra/launcher=processes; or",
     ):
         check_run(config)
     check_run(parse(TrainConfig, composed("train", "trainer=ddp", "trainer.strategy=ddp_spawn")))

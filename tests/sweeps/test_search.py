@@ -3,19 +3,24 @@
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Callable
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
+import optuna
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.plugins.launcher import Launcher
 
 from cxr_lightning.errors import ConfigError
+from cxr_lightning.runs.study import STORAGE_VARIABLE, open_storage
 from cxr_lightning.sweeps import search as search_module
-from cxr_lightning.sweeps import workers
-from cxr_lightning.sweeps.search import Launch, Search
+from cxr_lightning.sweeps.naming import quoted
+from cxr_lightning.sweeps.plan import Plan, read_plan, write_plan
+from cxr_lightning.sweeps.search import Search, run_search
+from cxr_lightning.sweeps.trials import counted
 
 FORK = multiprocessing.get_context("fork")
 F1 = {"val/f1_macro": "maximize"}
@@ -42,25 +47,22 @@ def make_search(folder: Path, n_trials: int, *words: str, **options: Any) -> Sea
 
 
 class FakeLauncher:
-    """Writes what jobs leave; a trial's F1 is its number / 100.
+    """Writes what jobs leave; a trial's F1 is its folder's number / 100.
 
-    `ends`: other ends by trial: `failed`, `nan`, `inf`, `pruned`, or what is called midway.
+    `ends`: other ends by folder's number: `failed`, `nan`, `inf`, `pruned`, or a call midway.
     """
 
-    def __init__(self, folder: Path, ends: dict[int, str | Callable[[], Any]] | None = None):
-        self.folder, self.ends = folder, ends or {}
+    def __init__(self, ends: dict[int, str | Callable[[], Any]] | None = None):
+        self.ends = ends or {}
         self.batches: list[list[int]] = []
-        self.jobs: dict[int, list[str]] = {}
+        self.points: dict[int, list[str]] = {}
 
     def launch(self, jobs: list[list[str]], initial_job_idx: int) -> None:
-        parsed = [OverridesParser.create().parse_overrides(words) for words in jobs]
-        values = [{o.key_or_group: o.value() for o in overrides} for overrides in parsed]
-        numbers = [int(job["search"]["trial"]) for job in values]
+        runs = [Path(str(read(words)["folder"])) for words in jobs]
+        numbers = [int(run.name.removeprefix("trial-")) for run in runs]
         self.batches.append(numbers)
-        assert initial_job_idx == numbers[0]
-        for number, words, job in zip(numbers, jobs, values, strict=True):
-            self.jobs[number] = words
-            run = Path(str(job["folder"]))
+        for number, words, run in zip(numbers, jobs, runs, strict=True):
+            self.points[number] = words[:-2]  # search=… and its folder follow
             run.mkdir(exist_ok=True)
             (run / "config.yaml").write_text("seed: 0\n")
             with (run / "started.log").open("a") as file:
@@ -76,42 +78,46 @@ class FakeLauncher:
                 (run / "curves.csv").write_text(rows)
                 (run / "metrics.json").write_text("{}")
 
-    @property
-    def points(self) -> dict[int, list[str]]:
-        return {n: words[:-2] for n, words in self.jobs.items()}  # search=… and its folder follow
+
+def read(words: list[str]) -> dict[str, Any]:
+    parsed = OverridesParser.create().parse_overrides(words)
+    return {override.key_or_group: override.value() for override in parsed}
 
 
 def interrupt() -> None:
     raise KeyboardInterrupt
 
 
-def run(folder: Path, n_trials: int, *words: str, **options: Any) -> FakeLauncher:
-    launch = FakeLauncher(folder, options.pop("ends", None))
-    search(make_search(folder, n_trials, *words, **options), launch)
-    return launch
+def die() -> None:
+    signal.raise_signal(signal.SIGKILL)
 
 
-def search(one: Search, launcher: FakeLauncher, n_jobs: int = 1) -> None:
-    run_search(one, cast("Launcher", launcher), n_jobs)
+def launched(search: Search, ends: Any = None, n_jobs: int = 1) -> FakeLauncher:
+    launcher = FakeLauncher(ends)
+    run_search(search, cast("Launcher", launcher), n_jobs)
+    return launcher
+
+
+def run(folder: Path, n_trials: int, *words: str, ends: Any = None, **options: Any) -> FakeLauncher:
+    return launched(make_search(folder, n_trials, *words, **options), ends)
 
 
 def states(search: Search) -> list[str]:
-    return [trial.state.name for trial in search.study.trials]
+    return [trial.state.name for trial in counted(search.study)]
 
 
-def test_a_job_gets_what_is_fixed_its_point_its_folder_and_its_trial(tmp_path: Path) -> None:
+def test_a_job_gets_what_is_fixed_its_point_its_trial_and_its_folder(tmp_path: Path) -> None:
     fixed = ["trainer.max_epochs=3", "data=phantom"]
-    search, launch = make_search(tmp_path, 1, *CONTINUOUS, *fixed), FakeLauncher(tmp_path)
-    search.run(launch)
-    assert launch.jobs[0][:2] == fixed
-    read = {
-        o.key_or_group: o.value() for o in OverridesParser.create().parse_overrides(launch.jobs[0])
-    }
-    params = search.study.trials[0].params
-    assert read["optim.lr"] == params["optim.lr"] and read["model"] == params["model"]
-    assert read["hydra.sweep.subdir"] == "trial-000"
+    search = make_search(tmp_path, 1, *CONTINUOUS, *fixed)
+    asked = search.ask()
+    assert asked is not None and asked[1][:2] == fixed
+    job, params = read(asked[1]), search.study.trials[0].params
+    assert job["optim.lr"] == params["optim.lr"] and job["model"] == params["model"]
+    assert job["folder"] == str(tmp_path / "trial-000")
     study = {"study": "study", "storage": f"sqlite:///{tmp_path}/study.db", "objectives": F1}
-    assert read["search"] == {**study, "pruner": MEDIAN, "trial": 0}
+    assert job["search"] == {**study, "pruner": MEDIAN, "trial": 0}
+    values = {"optim.lr": repr(params["optim.lr"]), "model": params["model"]}
+    assert [(one.name, one.values) for one in read_plan(tmp_path).jobs] == [("trial-000", values)]
 
 
 def test_n_trials_is_the_total_and_only_missing_ones_are_run(
@@ -150,47 +156,79 @@ def test_a_finite_space_is_searched_once_and_ends_with_a_sentence(
     assert sentence in capsys.readouterr().out
 
 
+# --- samplers that remember ----------------------------------------------------------------------
+
+
+def test_genetic_search_breeds_from_what_was_good(tmp_path: Path) -> None:
+    # A scratch study had no generations: every draw was a random one, however many had ended.
+    nsga = {"_target_": "optuna.samplers.NSGAIISampler", "population_size": 4}
+    search = make_search(tmp_path, 12, "optim.lr=interval(0, 1)", "b=interval(0, 1)", sampler=nsga)
+    launched(search)
+    trials = counted(search.study)
+    generations = [t.system_attrs["NSGAIISampler:generation"] for t in trials]
+    assert generations == [0] * 4 + [1] * 4 + [2] * 4
+    # Uniform crossover takes each parameter from a parent, but for the share that mutates.
+    first = {value for trial in trials[:4] for value in trial.params.values()}
+    bred = [value for trial in trials[4:8] for value in trial.params.values()]
+    assert sum(value in first for value in bred) >= 2
+
+
+def test_quasi_random_points_are_one_sequence_over_starts(tmp_path: Path) -> None:
+    # It keeps its position in the study: a scratch study gave 2 different points of 12.
+    qmc = {"_target_": "optuna.samplers.QMCSampler", "warn_independent_sampling": False}
+    words = ("optim.lr=interval(0, 1)", "b=interval(0, 1)")
+    for n_trials in (5, 12):
+        run(tmp_path, n_trials, *words, sampler=qmc)
+    points = [t.params for t in make_search(tmp_path, 12, *words).study.trials]
+    drawn = sorted(point["optim.lr"] for point in points[1:])  # Optuna draws the first at random
+    expected = optuna.create_study(sampler=optuna.samplers.QMCSampler(seed=0))
+    space = {k: optuna.distributions.FloatDistribution(0, 1) for k in ("optim.lr", "b")}
+    for _ in range(12):
+        expected.tell(expected.ask(space), 0.0)
+    assert drawn == sorted(t.params["optim.lr"] for t in expected.trials[1:])
+    assert len(drawn) == 11 == len(set(drawn))
+
+
+def test_a_grid_sampler_ends_the_search_when_it_has_no_further_point(tmp_path: Path) -> None:
+    grid = {"optim.lr": [0.1, 0.2], "model": ["cnn5", "resnet18"]}
+    sampler = {"_target_": "optuna.samplers.GridSampler", "search_space": grid}
+    words = ("optim.lr=interval(0, 1)", "model=choice(cnn5, resnet18)")
+    assert len(run(tmp_path, 9, *words, sampler=sampler).points) == 4
+
+
+# --- interruptions -------------------------------------------------------------------------------
+
+
 def test_ctrl_c_puts_the_trials_of_a_batch_back_with_their_points(tmp_path: Path) -> None:
-    search, launch = make_search(tmp_path, 5), FakeLauncher(tmp_path, {3: interrupt})
+    search, launcher = make_search(tmp_path, 5), FakeLauncher({3: interrupt})
     with pytest.raises(KeyboardInterrupt):
-        search.run(launch, batch_size=2)
+        run_search(search, cast("Launcher", launcher), 2)
     # Trial 2 of the batch was done, but nobody has told: its job will say that it is finished.
     assert states(search) == ["COMPLETE", "COMPLETE", "WAITING", "WAITING"]
-    again = FakeLauncher(tmp_path)
-    make_search(tmp_path, 5).run(again, batch_size=2)
+    again = launched(make_search(tmp_path, 5), n_jobs=2)
     assert again.batches == [[2, 3], [4]]
-    assert [again.points[n] for n in (2, 3)] == [launch.points[n] for n in (2, 3)]
+    assert [again.points[n] for n in (2, 3)] == [launcher.points[n] for n in (2, 3)]
     assert states(search) == ["COMPLETE"] * 5
 
 
-def test_ctrl_c_between_drawing_and_starting_loses_no_point(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_worker_killed_while_it_draws_leaves_no_trial_behind(tmp_path: Path) -> None:
     search = make_search(tmp_path, 2)
-    monkeypatch.setattr(search.study, "ask", lambda space: interrupt())
-    with pytest.raises(KeyboardInterrupt):
-        search.run(FakeLauncher(tmp_path))
-    drawn = search.study.trials[0].system_attrs["fixed_params"]
-    launch = run(tmp_path, 2)
-    assert launch.batches == [[0], [1]]
-    assert launch.points[0] == [f"optim.lr={drawn['optim.lr']!r}", f"model={drawn['model']}"]
+    search.study.ask(search.space)  # and no folder yet: nobody can say whose it is
+    assert run(tmp_path, 2).batches == [[0], [1]]
+    assert states(search) == ["COMPLETE"] * 2
 
 
 def test_a_trial_whose_worker_is_killed_three_times_has_failed(tmp_path: Path) -> None:
     seen = []
     for _ in range(3):
-        killed = start_worker(
-            tmp_path, 2, FakeLauncher(tmp_path, {0: lambda: signal.raise_signal(signal.SIGKILL)})
-        )
-        killed.join()
-        search = make_search(tmp_path, 2)
-        search._put_back_killed("another")
-        seen.append(states(search))
-    assert seen == [["WAITING"], ["WAITING"], ["FAIL"]]
-    assert run(tmp_path, 2).batches == [[1]]
+        start_worker(tmp_path, 2, {0: die}).join()
+        seen.append(len((tmp_path / "trial-000" / "started.log").read_text().split()))
+    assert seen == [1, 2, 3]
+    assert run(tmp_path, 2).batches == []  # a worker ran trial 1 until it knew that 0 was dead
+    assert sorted(states(make_search(tmp_path, 2))) == ["COMPLETE", "FAIL"]
 
 
-def test_a_trial_that_is_stopped_on_purpose_may_go_on_however_often(tmp_path: Path) -> None:
+def test_a_trial_that_is_stopped_on_purpose_may_be_resumed_however_often(tmp_path: Path) -> None:
     for _ in range(4):
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path, 1, ends={0: interrupt})
@@ -198,18 +236,18 @@ def test_a_trial_that_is_stopped_on_purpose_may_go_on_however_often(tmp_path: Pa
     assert run(tmp_path, 1).batches == [[0]]
 
 
-def test_a_search_whose_first_trials_all_fail_stops_and_can_be_mended(tmp_path: Path) -> None:
+def test_a_search_whose_first_trials_all_fail_stops_and_can_be_fixed(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^The first 3 trials failed, so the search stops"):
         run(tmp_path, 9, ends=dict.fromkeys(range(9), "failed"))
     assert states(make_search(tmp_path, 9)) == ["FAIL"] * 3
     assert run(tmp_path, 5).batches == [[3], [4]]
 
 
-def test_failed_nan_and_pruned_trials_are_marked_and_the_search_goes_on(
+def test_failed_nan_and_pruned_trials_are_marked_and_the_search_continues(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    launch = run(tmp_path, 5, ends={0: "failed", 1: "nan", 2: "pruned", 3: "inf"})
-    assert launch.batches == [[0], [1], [2], [3], [4]]
+    ended = run(tmp_path, 5, ends={0: "failed", 1: "nan", 2: "pruned", 3: "inf"})
+    assert ended.batches == [[0], [1], [2], [3], [4]]
     assert states(make_search(tmp_path, 5)) == ["FAIL", "FAIL", "PRUNED", "FAIL", "COMPLETE"]
     assert "5 trials: 3 fail, 1 pruned, 1 complete" in capsys.readouterr().out
 
@@ -219,60 +257,102 @@ def test_a_misspelt_objective_ends_the_search_and_keeps_the_trial(tmp_path: Path
     with pytest.raises(ConfigError, match=r"The objective val/f1 is not logged"):
         run(tmp_path, 2, **misspelt)
     assert states(make_search(tmp_path, 2, **misspelt)) == ["WAITING"]
-    assert run(tmp_path, 2).batches == [[0], [1]]  # mended
+    assert run(tmp_path, 2).batches == [[0], [1]]  # fixed
 
 
-def start_worker(folder: Path, n_trials: int, launch: Launch, start: Barrier | None = None) -> Any:
-    """A process that searches, forked from this one; `start` holds it until all are there."""
+# --- several workers -----------------------------------------------------------------------------
+
+
+def start_worker(
+    folder: Path, n_trials: int, ends: Any = None, begin: Barrier | None = None
+) -> Any:
+    """A process that searches, forked from this one; `begin` holds it until all are there."""
 
     def work() -> None:
-        if start is not None:
-            start.wait(60)
-        make_search(folder, n_trials).run(launch)
+        if begin is not None:
+            begin.wait(60)
+        launched(make_search(folder, n_trials), ends)
 
     process = FORK.Process(target=work)
     process.start()
     return process
 
 
-@pytest.mark.parametrize("pid", [7, 1])  # in a container that is started again it is the same
-def test_a_killed_workers_trial_is_the_next_to_run_with_its_point(
-    pid: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ends = {1: lambda: signal.raise_signal(signal.SIGKILL)}
-    monkeypatch.setattr(workers, "os", SimpleNamespace(getpid=lambda: 7))
-    killed = start_worker(tmp_path, 3, FakeLauncher(tmp_path, ends))
+def test_a_killed_workers_trial_is_run_again_with_its_point_in_its_folder(tmp_path: Path) -> None:
+    killed = start_worker(tmp_path, 3, {1: die})
     killed.join()
-    monkeypatch.setattr(workers, "os", SimpleNamespace(getpid=lambda: pid))
     assert killed.exitcode == -signal.SIGKILL
-    search, launch = make_search(tmp_path, 3), FakeLauncher(tmp_path)
+    search = make_search(tmp_path, 3)
     assert states(search) == ["COMPLETE", "RUNNING"]
     left = search.study.trials[1].params
-    search.run(launch)
-    assert launch.batches == [[1], [2]]
-    assert launch.points[1] == [f"optim.lr={left['optim.lr']!r}", f"model={left['model']}"]
+    again = launched(search)
+    assert sorted(number for batch in again.batches for number in batch) == [1, 2]
+    assert again.points[1] == [f"optim.lr={left['optim.lr']!r}", f"model={left['model']}"]
     assert states(search) == ["COMPLETE"] * 3
 
 
 def test_two_workers_share_a_study_and_run_no_trial_twice(tmp_path: Path) -> None:
     search, meeting = make_search(tmp_path, 7), FORK.Barrier(2)
     meet = {0: lambda: meeting.wait(60), 1: lambda: meeting.wait(60)}  # both run at the same time
-    both = [start_worker(tmp_path, 7, FakeLauncher(tmp_path, meet)) for _ in range(2)]
+    both = [start_worker(tmp_path, 7, meet) for _ in range(2)]
     for worker in both:
         worker.join()
     assert [worker.exitcode for worker in both] == [0, 0]
     started = [(tmp_path / f"trial-{n:03d}" / "started.log").read_text() for n in range(7)]
     assert all(text.count("\n") == 1 for text in started)
     assert set(map(int, started)) == {worker.pid for worker in both}
-    assert len({tuple(trial.params.items()) for trial in search.study.trials}) == 7
+    assert len({tuple(trial.params.items()) for trial in counted(search.study)}) == 7
     assert states(search) == ["COMPLETE"] * 7
-    assert list((tmp_path / "workers").iterdir()) == []
 
 
 def test_workers_may_start_at_the_same_moment(tmp_path: Path) -> None:
-    start = FORK.Barrier(4)
-    four = [start_worker(tmp_path, 3, FakeLauncher(tmp_path), start) for _ in range(4)]
+    begin = FORK.Barrier(4)
+    four = [start_worker(tmp_path, 3, begin=begin) for _ in range(4)]
     for worker in four:
         worker.join()
     assert [worker.exitcode for worker in four] == [0] * 4
     assert states(make_search(tmp_path, 3)) == ["COMPLETE"] * 3
+
+
+# --- the database's password ---------------------------------------------------------------------
+
+
+def test_a_password_reaches_the_jobs_by_the_environment_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(STORAGE_VARIABLE, raising=False)
+    # SQLite ignores user and password of a URL's query, which is enough to have one here.
+    url = "mysql+pymysql://me:sec:ret@host/studies"
+    opened = optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/x.db")
+    monkeypatch.setattr(search_module, "open_storage", lambda *_: opened)
+    search = make_search(tmp_path, 1, storage=url)
+    asked = search.ask()
+    assert asked is not None
+    assert read(asked[1])["search"]["storage"] == "mysql+pymysql://me:***@host/studies"
+    assert os.environ[STORAGE_VARIABLE] == url
+    assert "sec" not in "".join(f.read_text() for f in tmp_path.glob("*.json"))
+
+
+def test_a_hidden_password_that_is_nowhere_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(STORAGE_VARIABLE, "mysql://me:secret@other/studies")
+    with pytest.raises(ConfigError) as caught:
+        open_storage("mysql://me:***@host/studies")
+    assert str(caught.value) == (
+        "The study's database is mysql://me:***@host/studies. Set the environment variable "
+        f"{STORAGE_VARIABLE} to this URL with its password."
+    )
+
+
+def test_a_database_that_cannot_be_opened_is_a_sentence_without_its_password() -> None:
+    with pytest.raises(ConfigError, match="cannot be opened") as caught:
+        open_storage("nodriver://me:secret@host/studies")
+    assert "secret" not in str(caught.value)
+
+
+def test_without_optuna_a_search_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib
+
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    monkeypatch.delitem(sys.modules, "cxr_lightning.runs.study")
+    with pytest.raises(ConfigError, match=r"needs Optuna: pip install 'cxr-lightning\[search\]'$"):
+        importlib.import_module("cxr_lightning.runs.study")

@@ -1,30 +1,21 @@
 """A search from the command line, killed in the middle of a trial and started again."""
 
-import importlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import optuna
 import pandas as pd
 import pytest
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import OmegaConf
 from small_runs import CHECKPOINTS_ONLY, FOLDERS
 
-from cxr_lightning.errors import ConfigError
-from cxr_lightning.sweeps.callback import SweepProgress
 from cxr_lightning.runs.folder import job_state
-from cxr_lightning.sweeps.plan import Job, Plan, read_plan, write_plan
-from cxr_lightning.sweeps.workers import is_gone
-from hydra_plugins.optuna_sweeper import OptunaSweeper
+from cxr_lightning.sweeps.trials import counted, job_of
 
 KILLER = '''
 import os, signal
@@ -55,7 +46,9 @@ class Searched:
 
 
 def trials_of(folder: Path) -> list[optuna.trial.FrozenTrial]:
-    return optuna.load_study(study_name="search", storage=f"sqlite:///{folder}/study.db").trials
+    url = f"sqlite:///{folder}/study.db"
+    found = counted(optuna.load_study(study_name="search", storage=url))
+    return sorted(found, key=lambda trial: job_of(trial))
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +68,7 @@ def searches(
         *("trainer.max_epochs=3", "+trainer.enable_progress_bar=false", *CHECKPOINTS_ONLY),
         *("+callbacks.kill={_target_: killer.KillOnce}", "model=cnn5"),
         *("hydra.sweeper.n_trials=4", "hydra.sweeper.pruner.n_warmup_steps=0"),
+        *("hydra.sweeper.heartbeat_s=1", "hydra.sweeper.objectives=[{val/f1_macro:maximize}]"),
         "optim.lr=tag(log, interval(1e-4, 1e-3))",
     ]
     environment = {**os.environ, "PYTHONPATH": str(place), "OMP_NUM_THREADS": "1"}
@@ -144,7 +138,7 @@ def test_a_killed_search_ends_as_one_without_a_stop(searches: dict[str, Searched
 
 def test_a_trials_value_and_reports_are_those_of_its_curve(searches: dict[str, Searched]) -> None:
     for trial in searches["killed"].trials:
-        curve = pd.read_csv(searches["killed"].folder / f"trial-00{trial.number}" / "curves.csv")
+        curve = pd.read_csv(searches["killed"].folder / job_of(trial) / "curves.csv")
         assert curve["epoch"].tolist() == [0, 1, 2]
         assert trial.value == curve["val/f1_macro"].max()
         assert trial.intermediate_values == curve["val/f1_macro"].to_dict()
@@ -157,94 +151,10 @@ def test_a_trials_value_and_reports_are_those_of_its_curve(searches: dict[str, S
 
 def test_the_report_shows_the_search_and_its_best_trial(searches: dict[str, Searched]) -> None:
     killed = searches["killed"]
-    page = (killed.folder / "report.html").read_text()
+    page = (killed.folder / "report.html").read_text(encoding="utf-8")
     best = max(killed.trials, key=lambda trial: cast("float", trial.value))
     assert "<p>4 trials: 4 complete</p>" in page
-    assert (
-        f"<p>Best: trial-{best.number:03d}, val/f1_macro {best.value:.4f}, with optim.lr=" in page
-    )
+    name = job_of(best)
+    assert f"<p>Best: {name}, val/f1_macro {best.value:.4f}, with optim.lr=" in page
     for title in ("History of val/f1_macro", "What val/f1_macro depends on", "All 4 trials"):
         assert title in page
-
-
-# --- the sweeper ---------------------------------------------------------------------------------
-
-
-def sweep(folder: Path, *words: str, val_fraction: float = 0.1) -> list[list[str]]:
-    """The first jobs that Hydra's sweeper launches: two at once."""
-    launched: list[list[str]] = []
-
-    def launch(jobs: list[list[str]], first: int) -> None:
-        launched.extend(jobs)
-        raise KeyboardInterrupt
-
-    sweeper = OptunaSweeper(
-        n_trials=5,
-        objectives=[{"val/f1_macro": "maximize"}],
-        params={"optim.lr": "tag(log, interval(1e-4, 1e-2))", "model": "choice(cnn5, resnet18)"},
-        sampler={"_target_": "optuna.samplers.RandomSampler"},
-        pruner={},
-        seed=0,
-        storage=None,
-        study_name=None,
-    )
-    hydra = {"sweep": {"dir": str(folder)}, "launcher": {"n_jobs": 2}}
-    sweeper.config = OmegaConf.create({"hydra": hydra, "split": {"val_fraction": val_fraction}})
-    sweeper.launcher = SimpleNamespace(launch=launch)  # type: ignore[assignment]
-    with pytest.raises(KeyboardInterrupt):
-        sweeper.sweep(list(words))
-    return launched
-
-
-def test_a_sweep_starts_a_job_a_slot_and_the_command_line_wins(tmp_path: Path) -> None:
-    jobs = sweep(tmp_path / "mine", "model=plain18", "optim.weight_decay=choice(0, 0.1)")
-    read = [OverridesParser.create().parse_overrides(words) for words in jobs]
-    values = [{o.key_or_group: o.value() for o in overrides} for overrides in read]
-    assert [job["hydra.sweep.subdir"] for job in values] == ["trial-000", "trial-001"]
-    assert [job["model"] for job in values] == ["plain18", "plain18"]
-    assert all(1e-4 <= job["optim.lr"] <= 1e-2 for job in values)
-    assert {job["optim.weight_decay"] for job in values} <= {0, 0.1}
-    url = f"sqlite:///{tmp_path}/mine/study.db"  # by default: in the folder, under its name
-    assert {job["search"]["storage"] for job in values} == {url}
-    assert optuna.get_all_study_names(url) == ["mine"]
-
-
-def test_the_sweeper_knows_whether_there_are_validation_images(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"^split.val_fraction=0 leaves no images to measure"):
-        sweep(tmp_path, val_fraction=0)
-
-
-def test_a_key_can_be_added_and_searched(tmp_path: Path) -> None:
-    jobs = sweep(tmp_path, "+trainer.gradient_clip_val=interval(0.1, 1)")
-    assert all(any(w.startswith("+trainer.gradient_clip_val=0.") for w in job) for job in jobs)
-
-
-def test_a_trial_may_have_an_override_that_refers_to_another_key(tmp_path: Path) -> None:
-    write_plan(tmp_path, Plan(True, ["cxr-train"], [], ["optim.lr"], 1, []))
-    words = ["optim.lr=0.1", "+callbacks.mine={_target_: mine.Mine, folder: '${folder}'}"]
-    (tmp_path / "trial-000" / ".hydra").mkdir(parents=True)
-    OmegaConf.save(OmegaConf.create(words), tmp_path / "trial-000" / ".hydra" / "overrides.yaml")
-    assert read_plan(tmp_path).jobs == [Job("trial-000", {"optim.lr": "0.1"})]
-
-
-def test_the_swept_keys_of_the_command_line_have_a_column(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    given = ["model=cnn5", "optim.lr=interval(0.1, 1)", "data.batch_size=choice(4, 8)"]
-    monkeypatch.setattr(sys, "argv", ["cxr-train", "-m", "hparams_search=optuna", *given])
-    params = {"optim.lr": "interval(0, 1)", "model": "choice(cnn5, resnet18)"}
-    hydra = {"sweep": {"dir": str(tmp_path)}, "sweeper": {"n_trials": 3, "params": params}}
-    SweepProgress().on_multirun_start(OmegaConf.create({"hydra": hydra}))
-    assert set(read_plan(tmp_path).swept) == {"optim.lr", "data.batch_size"}
-
-
-def test_a_worker_of_a_machine_with_a_longer_name_may_be_alive(tmp_path: Path) -> None:
-    assert is_gone(tmp_path, f"{socket.gethostname()}-1234-0123abcd")  # it left no lock
-    assert not is_gone(tmp_path, f"{socket.gethostname()}-2-1234-0123abcd")
-
-
-def test_without_optuna_a_search_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "optuna", None)
-    monkeypatch.delitem(sys.modules, "cxr_lightning.sweeps.search")
-    with pytest.raises(ConfigError, match=r"needs Optuna: pip install 'cxr-lightning\[search\]'$"):
-        importlib.import_module("cxr_lightning.sweeps.search")

@@ -12,8 +12,9 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from cxr_lightning.errors import ConfigError
+from cxr_lightning.runs.study import open_storage
 from cxr_lightning.sweeps.plan import Job, Plan
-from cxr_lightning.sweeps.search import Search, open_storage
+from cxr_lightning.sweeps.search import Search
 from cxr_lightning.sweeps.study import StudyResults, study_results
 
 F1 = {"val/f1_macro": "maximize"}
@@ -32,7 +33,9 @@ def open_search(folder: Path, *words: str, **options: Any) -> Search:
     given["pruner"] = {"_target_": "optuna.pruners.MedianPruner"}
     typed = list(words or [LOG, AB])
     overrides = OverridesParser.create().parse_overrides(typed)
-    return Search(folder=folder, overrides=overrides, **given | options)
+    return Search(
+        folder=folder, overrides=overrides, place=lambda name: [f"name={name}"], **given | options
+    )
 
 
 # --- objectives ----------------------------------------------------------------------------------
@@ -80,7 +83,7 @@ def test_nothing_swept_is_nothing_to_search(tmp_path: Path) -> None:
 def test_the_study_is_where_the_url_says(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/elsewhere.db"
     search = open_search(tmp_path / "sweep", storage=url, study_name="mine")
-    assert (search.search["storage"], search.search["study"]) == (url, "mine")
+    assert (search.of_jobs["storage"], search.of_jobs["study"]) == (url, "mine")
     assert optuna.get_all_study_names(url) == ["mine"]
     assert not (tmp_path / "sweep" / "study.db").exists()
     open_search(tmp_path / "sweep", storage=url, study_name="other")
@@ -127,7 +130,7 @@ def test_a_pruner_that_cannot_be_built_is_refused_before_the_first_trial(tmp_pat
 def test_no_pruner_is_one_word_on_the_command_line(tmp_path: Path) -> None:
     # Hydra merges it with the configured one, whose arguments are left.
     merged = {"_target_": "optuna.pruners.NopPruner", "n_startup_trials": 5}
-    assert open_search(tmp_path, pruner=merged).search["pruner"] == {}
+    assert open_search(tmp_path, pruner=merged).of_jobs["pruner"] == {}
 
 
 # --- the report ----------------------------------------------------------------------------------
@@ -153,7 +156,7 @@ def make_study(folder: Path, values: list[list[float] | None], objectives: dict[
         search = {"study": "study", "storage": url, "objectives": objectives, "trial": number}
         (run / "config.yaml").write_text(yaml.safe_dump({"seed": 0, "search": search}))
     jobs = [Job(f"trial-{number:03d}", {}) for number in range(len(values))]
-    return Plan(True, ["cxr-train"], [], ["lr", "model"], 9, jobs)
+    return Plan(True, "cxr-train", [], ["lr", "model"], 9, jobs)
 
 
 def results_of(
@@ -165,7 +168,7 @@ def results_of(
 
 
 def test_a_search_that_has_not_begun_has_no_results(tmp_path: Path) -> None:
-    plan = Plan(True, ["cxr-train"], [], ["lr"], 3, [Job("trial-000", {})])
+    plan = Plan(True, "cxr-train", [], ["lr"], 3, [Job("trial-000", {})])
     assert study_results(tmp_path, plan) is None
 
 
@@ -214,8 +217,8 @@ def test_two_objectives_have_a_front_and_no_pruning(tmp_path: Path) -> None:
     loss = results.figures["History of val/loss"].axes[0].collections[0].get_offsets()
     assert loss.tolist() == [[0, 0.2], [1, 0.4], [2, 0.3]]
     assert "Pareto front" in results.figures
-    assert open_search(tmp_path / "new").search["pruner"] != {}
-    assert open_search(tmp_path / "two", objectives=TWO).search["pruner"] == {}
+    assert open_search(tmp_path / "new").of_jobs["pruner"] != {}
+    assert open_search(tmp_path / "two", objectives=TWO).of_jobs["pruner"] == {}
 
 
 @pytest.mark.parametrize(
