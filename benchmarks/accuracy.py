@@ -164,7 +164,7 @@ def ours(root: str, seed: int, start: float) -> Result:
     import hydra
 
     from cxr_lightning import train
-    from cxr_lightning.cli import conf_dir
+    from cxr_lightning.config import conf_dir
 
     TestEachEpoch.start = start
     overrides = [

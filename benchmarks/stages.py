@@ -129,8 +129,9 @@ def evaluation(root: str, n: int) -> Result:
 
 def summary(root: str, n: int) -> Result:
     """Tables and report of a 2×2 sweep, tested on all `n` images."""
-    from benchmarks.made_up_sweep import write_sweep
     from cxr_lightning.sweeps.report import write_report
+
+    from benchmarks.made_up_sweep import write_sweep
 
     labels, _ = _predictions(n)
     folder = Path.cwd() / "sweep"

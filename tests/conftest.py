@@ -12,8 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from small_classifiers import CLASSES, SIZE_PX
 
-from cxr_lightning.cli import conf_dir
-from cxr_lightning.config import DataConfig, TrainConfig, parse
+from cxr_lightning.config import DataConfig, TrainConfig, conf_dir, parse
 from cxr_lightning.models.classifier import Classifier
 
 torch.set_num_threads(1)

@@ -10,16 +10,17 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
 from cxr_lightning.assemble import check_run
-from cxr_lightning.cli import _sentence, conf_dir
 from cxr_lightning.config import (
     EvaluateConfig,
     PredictConfig,
     TrainConfig,
+    conf_dir,
     parse,
 )
 from cxr_lightning.errors import CheckpointError, ConfigError
 from cxr_lightning.evaluate import _overlay
 from cxr_lightning.instantiate import build, build_all
+from cxr_lightning.sentences import sentence
 
 Composed = Callable[..., DictConfig]
 
@@ -33,11 +34,11 @@ SCHEMAS: dict[str, type[BaseModel]] = {
 }
 
 
-def sentence(composed: Composed, *overrides: str, command: str = "train") -> str:
+def said(composed: Composed, *overrides: str, command: str = "train") -> str:
     """What a user who types `overrides` reads on the screen."""
     with pytest.raises((ConfigError, HydraException, OmegaConfBaseException)) as error:
         parse(SCHEMAS[command], composed(command, *overrides))
-    return _sentence(error.value)
+    return sentence(error.value)
 
 
 # --- options -------------------------------------------------------------------------------------
@@ -212,15 +213,15 @@ def test_a_parsed_configuration_survives_its_way_through_a_checkpoint(composed: 
 def test_an_unknown_key_is_named_with_what_was_meant(
     overrides: list[str], expected: str, composed: Composed
 ) -> None:
-    assert expected in sentence(composed, *overrides)
+    assert expected in said(composed, *overrides)
 
 
 def test_an_unknown_option_is_named_with_the_known_ones(composed: Composed) -> None:
-    assert sentence(composed, "optim=sgd") == (
+    assert said(composed, "optim=sgd") == (
         "There is no optim=sgd; choose from: adam, adamw_onecycle."
     )
     models = ", ".join(option for group, option in OPTIONS if group == "model")
-    assert sentence(composed, "model=resnet17") == (
+    assert said(composed, "model=resnet17") == (
         f"There is no model=resnet17; choose from: {models}."
     )
 
@@ -255,32 +256,32 @@ def test_an_unknown_option_is_named_with_the_known_ones(composed: Composed) -> N
 def test_a_wrong_value_is_named_with_what_was_expected(
     override: str, expected: str, composed: Composed
 ) -> None:
-    text = sentence(composed, override)
+    text = said(composed, override)
     assert expected in text
     assert "\n" not in text
 
 
 def test_of_several_allowed_types_all_are_named_in_one_line(composed: Composed) -> None:
-    assert sentence(composed, "data.num_workers=many") == (
+    assert said(composed, "data.num_workers=many") == (
         "data.num_workers: input should be a valid integer, unable to parse string as an integer "
         "(got 'many'). Or: input should be 'auto' (got 'many')."
     )
 
 
 def test_every_wrong_value_has_its_line(composed: Composed) -> None:
-    lines = sentence(composed, "seed=-1", "optim.lr=-1", "+dead=1").splitlines()
+    lines = said(composed, "seed=-1", "optim.lr=-1", "+dead=1").splitlines()
     assert sorted(line.partition(":")[0] for line in lines) == ["dead", "optim.lr", "seed"]
 
 
 def test_a_key_added_with_a_plus_is_still_unknown(composed: Composed) -> None:
     # Hydra's own message proposes the plus, which would add a key that nothing reads.
-    assert sentence(composed, "+dead=1").startswith(
+    assert said(composed, "+dead=1").startswith(
         "dead: no such key. The keys here: name, folder"
     )
-    assert sentence(composed, "+data.batchsize=8").startswith(
+    assert said(composed, "+data.batchsize=8").startswith(
         "data.batchsize: no such key; did you mean `batch_size`? The keys here: name, root"
     )
-    assert "did you mean `path`" in sentence(composed, "data=folder", "+data.columns.pth=x")
+    assert "did you mean `path`" in said(composed, "data=folder", "+data.columns.pth=x")
 
 
 def test_an_argument_that_lightnings_trainer_lacks_is_named(composed: Composed) -> None:
@@ -301,19 +302,19 @@ def test_a_checkpoint_to_go_on_from_must_exist(composed: Composed) -> None:
 
 def test_what_must_be_given_is_asked_for_all_at_once(composed: Composed) -> None:
     assert (
-        sentence(composed, command="predict") == "Missing on the command line: ckpt_path=… input=…"
+        said(composed, command="predict") == "Missing on the command line: ckpt_path=… input=…"
     )
-    assert sentence(composed, "ckpt_path=a", command="predict") == (
+    assert said(composed, "ckpt_path=a", command="predict") == (
         "Missing on the command line: input=…"
     )
-    assert sentence(composed, command="evaluate") == "Missing on the command line: ckpt_path=…"
+    assert said(composed, command="evaluate") == "Missing on the command line: ckpt_path=…"
 
 
 @pytest.mark.parametrize("override", ["data.root=~/x", "data.root=/tmp/archive (1)", "name=a=b"])
 def test_a_value_that_hydra_cannot_read_is_shown_with_the_way_to_quote_it(
     override: str, composed: Composed
 ) -> None:
-    text = sentence(composed, override)
+    text = said(composed, override)
     assert text.startswith(f"Cannot read `{override}`.")
     assert "'key=\"value\"'" in text
     key, _, value = override.partition("=")
@@ -323,7 +324,7 @@ def test_a_value_that_hydra_cannot_read_is_shown_with_the_way_to_quote_it(
 
 
 def test_a_reference_to_a_key_that_does_not_exist_is_named(composed: Composed) -> None:
-    text = sentence(composed, "augment=standard", "augment.crop.size=${data.image_siz}")
+    text = said(composed, "augment=standard", "augment.crop.size=${data.image_siz}")
     assert "Interpolation key 'data.image_siz' not found" in text
     assert "augment.crop.size" in text
 

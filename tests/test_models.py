@@ -12,8 +12,7 @@ from hydra import compose, initialize_config_dir
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
-from cxr_lightning.cli import conf_dir
-from cxr_lightning.config import ModelConfig, TrainConfig, parse
+from cxr_lightning.config import ModelConfig, TrainConfig, conf_dir, parse
 from cxr_lightning.errors import CheckpointError, ConfigError
 from cxr_lightning.models.backbones import (
     IMAGENET_MEAN,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from cxr_lightning.cli import conf_dir
+from cxr_lightning.config import conf_dir
 
 CHECKOUT = Path(__file__).parents[1]
 

@@ -5,7 +5,7 @@ import hydra
 from benchmarks.training.case import LEARNING_RATE, Case
 from benchmarks.training.clock import Clock
 from cxr_lightning import train
-from cxr_lightning.cli import conf_dir
+from cxr_lightning.config import conf_dir
 
 
 def run(case: Case) -> list[float]:

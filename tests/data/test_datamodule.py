@@ -49,7 +49,7 @@ def make(
     ) -> XrayDataModule:
         config = kaggle_config(root, **{"image_size": 16, "batch_size": 7, **(data or {})})
         prepared = XrayDataModule(config, split, **kwargs)
-        prepared.prepare()
+        prepared.setup()
         return prepared
 
     return datamodule

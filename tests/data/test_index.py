@@ -10,8 +10,7 @@ import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
-from cxr_lightning.cli import conf_dir
-from cxr_lightning.config import ColumnsConfig
+from cxr_lightning.config import ColumnsConfig, conf_dir
 from cxr_lightning.data.index import find_images, index_folders, index_manifest
 from cxr_lightning.errors import DataError
 

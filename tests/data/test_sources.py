@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from cxr_lightning.cli import conf_dir
-from cxr_lightning.config import DataConfig, parse
+from cxr_lightning.config import DataConfig, conf_dir, parse
 from cxr_lightning.data.sources import KAGGLE_URL, find_root, load_index
 from cxr_lightning.errors import ConfigError, DataError
 

@@ -48,7 +48,7 @@ class Searched:
 def trials_of(folder: Path) -> list[optuna.trial.FrozenTrial]:
     url = f"sqlite:///{folder}/study.db"
     found = counted(optuna.load_study(study_name="search", storage=url))
-    return sorted(found, key=lambda trial: job_of(trial))
+    return sorted(found, key=job_of)
 
 
 @pytest.fixture(scope="module")
