@@ -28,11 +28,6 @@ class Run:
     record: dict[str, Any]
 
     @property
-    def part(self) -> tuple[str, ...]:
-        """Which fold of which split it was tested on."""
-        return tuple(self.job.values.get(key, "") for key in PARTS)
-
-    @property
     def validation(self) -> float:
         """Validation macro F1 at the tested epoch; nan without validation images."""
         value = self.results.get("validation", {}).get(VALIDATION)
@@ -53,7 +48,7 @@ class Run:
 
     @cached_property
     def predictions(self) -> pd.DataFrame | None:
-        """`predictions.csv`, all text (a class may be called NA, a patient 007), sorted by path."""
+        """`predictions.csv` by path, if it is there; all text: a patient may be called 007."""
         file = self.folder / "predictions.csv"
         if not file.exists():
             return None
@@ -162,39 +157,36 @@ def cell_name(values: dict[str, str]) -> str:
 def _cell(jobs: Sequence[Job], done: dict[str, Run], name: str | None) -> Cell:
     values = dict(jobs[0].cell)
     name = name or cell_name(values)
-    parts = {tuple(job.values.get(key, "") for key in PARTS) for job in jobs}
+    parts = {_part(job) for job in jobs}
     of_seed: dict[str, list[Job]] = {}
     for job in jobs:
         of_seed.setdefault(job.values.get("seed", ""), []).append(job)
     seeds: list[Seed] = []
     left_out = []
     for seed, its_jobs in of_seed.items():
-        runs = [done[job.name] for job in its_jobs if job.name in done]
-        told = f"“{name}”" + (f", seed {seed}" if seed else "")
-        if any(run.predictions is None for run in runs):
-            left_out.append(f"{told} is left out: a finished run of it has lost predictions.csv.")
-        elif len(runs) == len(parts):
+        runs = [done[j.name] for j in its_jobs if j.name in done]
+        runs = [run for run in runs if run.predictions is not None]
+        if len(runs) == len(parts):
             seeds.append(_pool(seed, runs))
         elif runs:
             left_out.append(
-                f"{told} is left out until all its folds and split seeds are finished: "
-                f"{len(runs)} of {len(parts)} are."
+                f"“{name}”{', seed ' if seed else ''}{seed} is left out until all its folds and "
+                f"split seeds are finished: {len(runs)} of {len(parts)} are."
             )
     return Cell(name, values, len(jobs), len(of_seed), seeds, left_out)
 
 
-def _pool(name: str, runs: Sequence[Run]) -> Seed:
-    ordered, classes = sorted(runs, key=lambda run: run.part), runs[0].classes
-    frames = [(run.part, run.predictions) for run in ordered if run.predictions is not None]
-    tests = tuple(
-        (part, *test)
-        for part, frame in frames
-        for test in zip(frame["path"], frame["group"], frame["label"], strict=True)
-    )
-    return Seed(
-        name=name,
-        runs=list(runs),
-        tests=tests,
-        labels=np.array([classes.index(label) for *_, label in tests]),
-        probabilities=np.concatenate([f[classes].to_numpy(dtype=np.float64) for _, f in frames]),
-    )
+def _part(job: Job) -> tuple[str, ...]:
+    """Which fold of which split it was tested on."""
+    return tuple(job.values.get(key, "") for key in PARTS)
+
+
+def _pool(name: str, runs: list[Run]) -> Seed:
+    classes, tests, probabilities = runs[0].classes, [], []
+    for run in sorted(runs, key=lambda run: _part(run.job)):
+        if (frame := run.predictions) is not None:
+            columns = (frame[column] for column in ("path", "group", "label"))
+            tests += [(_part(run.job), *test) for test in zip(*columns, strict=True)]
+            probabilities.append(frame[classes].to_numpy(dtype=np.float64))
+    labels = np.array([classes.index(label) for *_, label in tests])
+    return Seed(name, runs, tuple(tests), labels, np.concatenate(probabilities))

@@ -41,34 +41,24 @@ def chart(title: str, figure: Figure, words: str) -> Chart:
 
 def intervals(
     title: str,
-    rows: Mapping[str, Mapping[str, Interval]],
+    rows: Mapping[str, Interval],
     label: str,
     line: tuple[float, str] | None = None,
     dots: Mapping[str, Sequence[float]] | None = None,
 ) -> Chart:
-    """One row per name, in it one marker with its interval per series; shares, drawn as percent.
+    """One row per name with its value and limits; shares, drawn as percent.
 
     line: where a vertical line stands, and what it means. dots: further values of a row.
     """
-    series = list(dict.fromkeys(name for of_row in rows.values() for name in of_row))
-    height = 1.1 + (0.17 + 0.25 * len(series)) * len(rows) + 0.13 * (len(series) > 1) * len(series)
-    figure, axes = _axes(height)
+    figure, axes = _axes(1.1 + 0.42 * len(rows))
     axes.set_yticks(range(len(rows)), list(rows), parse_math=False)  # a name may hold $
     axes.set_ylim(len(rows) - 0.4, -0.8)
     axes.grid(axis="x", color="0.9")
     axes.set_axisbelow(True)
-    styles = zip(cycle(MARKERS), cycle(COLOURS), strict=False)
-    for number, (name, (marker, colour)) in enumerate(zip(series, styles, strict=False)):
-        offset = (number - (len(series) - 1) / 2) * 0.7 / len(series)
-        drawn = [
-            (i + offset, of_row[name]) for i, of_row in enumerate(rows.values()) if name in of_row
-        ]
-        for row, found in drawn:
-            if found.low is not None and found.high is not None:
-                axes.plot([found.low, found.high], [row, row], color=colour, linewidth=1.3)
-        heights, values = zip(*((row, found.value) for row, found in drawn), strict=True)
-        axes.plot(values, heights, marker, color=colour, label=name, linestyle="")
-    for row, name in enumerate(rows):
+    for row, (name, found) in enumerate(rows.items()):
+        if found.low is not None and found.high is not None:
+            axes.plot([found.low, found.high], [row, row], color="black", linewidth=1.5)
+        axes.plot(found.value, row, "s", color="black")
         seeds = (dots or {}).get(name, [])
         axes.plot(seeds, [row + 0.25] * len(seeds), "o", mfc="none", color="0.4", ms=4)
     if line is not None:
@@ -76,13 +66,7 @@ def intervals(
         axes.text(line[0], -0.6, f" {line[1]}", color="0.3", fontsize=8, va="center")
     axes.xaxis.set_major_formatter(PercentFormatter(1, symbol=""))
     axes.set_xlabel(label)
-    if len(series) > 1:
-        _legend(figure, len(series))
-    words = [
-        f"{row}{', ' if name else ''}{name}: {100 * found.value:.1f} ({in_words(found)})"
-        for row, of_row in rows.items()
-        for name, found in of_row.items()
-    ]
+    words = [f"{name}: {100 * found.value:.1f} ({in_words(found)})" for name, found in rows.items()]
     return chart(title, figure, "; ".join(words))
 
 
@@ -98,7 +82,11 @@ def curves(title: str, cells: Mapping[str, Sequence["pd.Series[float]"]]) -> Cha
         words.append(f"{name} ends at {sum(one.iloc[-1] for one in runs) / len(runs):.3f}")
     axes.set(xlabel="epoch", ylabel=title)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _legend(figure, len(cells))
+    legend = figure.legend(  # beneath the chart, where it hides nothing
+        frameon=False, fontsize=9, loc="outside lower center", ncols=2, handlelength=3.5
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
     return chart(title, figure, "; ".join(words))
 
 
@@ -112,12 +100,3 @@ def in_words(found: Interval) -> str:
 def _axes(height: float) -> tuple[Figure, Axes]:
     figure = Figure((WIDTH, height), layout="constrained")  # without pyplot: it sets no backend
     return figure, figure.subplots()
-
-
-def _legend(figure: Figure, n: int) -> None:
-    """Beneath the chart, where it hides nothing."""
-    legend = figure.legend(
-        frameon=False, fontsize=9, loc="outside lower center", ncols=min(n, 2), handlelength=3.5
-    )
-    for text in legend.get_texts():
-        text.set_parse_math(False)

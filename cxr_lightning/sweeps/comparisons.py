@@ -1,5 +1,6 @@
 """What a sweep shows: each cell's mean, each factor's effect, and every pair of cells."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -49,14 +50,6 @@ class SameTests:
         counts = np.bincount(np.concatenate([seed.labels for seed in self.cells[0].seeds]))
         return self.classes[int(counts.argmax())], float(counts.max() / counts.sum())
 
-    @cached_property
-    def has_class_of_one_patient(self) -> bool:
-        """Whether a bootstrap cannot tell how a class would fare with other patients."""
-        patients_of: dict[str, set[str]] = {}
-        for patient, name in self.images.values():
-            patients_of.setdefault(name, set()).add(patient)
-        return any(len(patients) == 1 for patients in patients_of.values())
-
     @property
     def metrics(self) -> list[str]:
         """The metrics in `samples`: those that are compared or shown with an interval."""
@@ -97,17 +90,10 @@ class SameTests:
 class Effect:
     """What changing a factor from its first level to another does, over `pairs` matched cells."""
 
-    factor: str
-    reference: str
-    level: str
+    name: str
     pairs: int
     accuracy: Contrast
     f1_macro: Contrast
-
-    @property
-    def name(self) -> str:
-        """`lr: 0.1 → 0.01`."""
-        return f"{self.factor.rpartition('.')[2]}: {self.reference} → {self.level}"
 
 
 @dataclass(frozen=True)
@@ -180,15 +166,18 @@ def _mean(tested: SameTests, cell: Cell, metric: str) -> Interval:
         if few:
             exact = clopper_pearson(mean.value * n, n)
             limits = [*exact, *(limits if len(cell.seeds) > 1 else [])]
-    elif name == "f1_macro" and tested.has_class_of_one_patient:
-        limits = []
+    elif name == "f1_macro" and 1 in Counter(k for _, k in set(tested.images.values())).values():
+        limits = []  # a class of one patient: a bootstrap cannot draw another
     if not limits:
         return Interval(mean.value, None, None)
     return Interval(mean.value, max(0.0, min(limits)), min(1.0, max(limits)))
 
 
-def effects(tested: SameTests) -> list[Effect]:
-    """Every level of every factor against the factor's first level, over matched cells."""
+def effects(tested: SameTests, suffix: str = "") -> list[Effect]:
+    """Every level of every factor against the factor's first level, over matched cells.
+
+    suffix: what is added to the names, to tell one set of test images from another.
+    """
     found, cells = [], tested.cells
     for factor in dict.fromkeys(key for cell in cells for key in cell.values):
         first, *others = dict.fromkeys(cell.values.get(factor, "") for cell in cells)
@@ -204,7 +193,8 @@ def effects(tested: SameTests) -> list[Effect]:
                 contrast(tested.samples[metric], weights, len(tested.patients))
                 for metric in ("accuracy", "f1_macro")
             )
-            found.append(Effect(factor, first, level, len(matched), accuracy, f1_macro))
+            name = f"{factor}: {first} → {level}{suffix}"
+            found.append(Effect(name, len(matched), accuracy, f1_macro))
     return found
 
 

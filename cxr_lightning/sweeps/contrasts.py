@@ -13,12 +13,11 @@ two sources of chance, the patients who happen to be in the test set and the see
 Where a cell has several seeds: SE² = SE_p² + SE_s², and a t distribution with Satterthwaite's
 degrees of freedom (patients - 1, and S - 1 for each cell). A mean of one cell, in which seeds weigh
 more, has Banerjee's interval: each source with its own t, half² = sum of t² * SE². Simulated with
-two and three seeds that differ much, Satterthwaite's interval covered a mean in .88 and .91 of
-sweeps and Banerjee's in .96; for differences Satterthwaite's kept the 5% level, but not the far
-tail that Holm's correction of many pairs needs: five seeds are better than three.
-Where every cell has a single seed: percentiles of the bootstrap; the p-value is `sign_flip`'s.
-Where no resample and no seed changes the value, or there is one patient, chance cannot be
-estimated: there are no limits and no p.
+two and three seeds that differ much, Satterthwaite's covered a mean in .88 and .91 of sweeps and
+Banerjee's in .96; for differences Satterthwaite's kept the 5% level, but not the far tail that
+Holm's correction of many pairs needs: five seeds are better than three.
+Where every cell has a single seed: percentiles of the bootstrap, and the p-value of `sign_flip`.
+Where nothing changes the value, or there is one patient, there are no limits and no p.
 
 Sources: Welch, Biometrika 34 (1947) 28, and Satterthwaite, Biometrics Bulletin 2 (1946) 110;
 Banerjee, Sankhya 22 (1960) 351; Pitman, J. R. Stat. Soc. Suppl. 4 (1937) 119, for `sign_flip`;

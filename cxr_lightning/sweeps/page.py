@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -18,9 +18,11 @@ from cxr_lightning.sweeps import charts
 from cxr_lightning.sweeps.cells import Cell
 from cxr_lightning.sweeps.charts import Chart, chart
 from cxr_lightning.sweeps.comparisons import Effect, comparisons, effects
-from cxr_lightning.sweeps.contrasts import Interval
 from cxr_lightning.sweeps.mistakes import common_mistakes
-from cxr_lightning.sweeps.table import Tables, print_tables, read_tables, write_tables
+from cxr_lightning.sweeps.table import Tables, print_tables, read_tables, short, write_tables
+
+if TYPE_CHECKING:
+    from cxr_lightning.sweeps.study import StudyResults
 
 METRICS = {"accuracy": "accuracy", "f1_macro": "macro F1"}
 CURVES = {
@@ -61,7 +63,21 @@ def write_page(folder: Path, tables: Tables) -> Path:
         "points": lambda difference: f"{100 * difference:+.1f}",
         "p": lambda p: "not estimable" if p is None else f"{p:.3f}" if p >= 0.001 else "< 0.001",
     }
-    content = _of_jobs(folder, tables)
+    state = tables.jobs["status"]
+    without = tables.jobs.loc[~state.isin(["finished", "pruned"]), ["job", "status", "error"]]
+    content: dict[str, Any] = {
+        "name": folder.name,
+        "command": " ".join(["cxr-train", *tables.plan.command[1:]]),
+        "written": time.strftime("%Y-%m-%d %H:%M"),
+        "n_jobs": tables.plan.n_jobs,
+        "states": {name: int((state == name).sum()) for name in ("finished", "pruned")},
+        "without_results": without.fillna(""),
+        "job_texts": tables.job_texts,
+        "notes": tables.notes,
+        "is_phantom": False,
+        "cells": [],
+        "study": None,
+    }
     if tables.plan.is_search:
         tables, study = _best_of_search(folder, tables)
         content |= study
@@ -69,26 +85,6 @@ def write_page(folder: Path, tables: Tables) -> Path:
         content |= _of_cells(tables)
     write_text(folder / "report.html", environment.get_template("page.html.j2").render(content))
     return folder / "report.html"
-
-
-def _of_jobs(folder: Path, tables: Tables) -> dict[str, Any]:
-    """What the page says of any sweep."""
-    state = tables.jobs["status"]
-    return {
-        "name": folder.name,
-        "command": " ".join(["cxr-train", *tables.plan.command[1:]]),
-        "written": time.strftime("%Y-%m-%d %H:%M"),
-        "n_jobs": tables.plan.n_jobs,
-        "states": {name: int((state == name).sum()) for name in ("finished", "pruned")},
-        "others": tables.jobs.loc[~state.isin(["finished", "pruned"]), ["job", "status", "error"]]
-        .fillna("")
-        .rename(columns={"error": "reason"}),
-        "job_texts": tables.job_texts,
-        "notes": tables.notes,
-        "is_phantom": False,
-        "cells": [],
-        "study": None,
-    }
 
 
 def _best_of_search(folder: Path, tables: Tables) -> tuple[Tables, dict[str, Any]]:
@@ -106,8 +102,20 @@ def _best_of_search(folder: Path, tables: Tables) -> tuple[Tables, dict[str, Any
         cells=tables.cells[tables.cells["cell"].isin(best)].reset_index(drop=True),
     ), {
         "study": study,
+        "trials": _trials(study) if study else None,
         "study_charts": [chart(t, figure, study.words[t]) for t, figure in pictures if study],
     }
+
+
+def _trials(study: "StudyResults") -> pd.DataFrame:
+    """All trials of a search as text, with the values of their objectives and parameters."""
+    rows = []
+    for trial in study.trials:
+        values = zip(study.objectives, trial.values or [], strict=False)
+        row = {"trial": str(trial.number), "state": trial.state.name.lower()}
+        row |= {name: f"{value:.4f}" for name, value in values}
+        rows.append(row | {name: str(short(value)) for name, value in trial.params.items()})
+    return pd.DataFrame(rows).fillna("")
 
 
 def _of_cells(tables: Tables) -> dict[str, Any]:
@@ -116,7 +124,9 @@ def _of_cells(tables: Tables) -> dict[str, Any]:
     cells = [by_name[name] for name in tables.cells["cell"] if name in by_name]
     runs = [run for cell in cells for run in cell.runs]
     configs = [yaml.safe_load((r.folder / "config.yaml").read_text("utf-8")) for r in runs]
-    found = [] if tables.plan.is_search else [e for tested in tables.sets for e in effects(tested)]
+    found: list[Effect] = []
+    for number, tested in enumerate(tables.sets if not tables.plan.is_search else [], start=1):
+        found += effects(tested, f" (test set {number})" if tables.sets[1:] else "")
     n_pairs = sum(math.comb(len(tested.cells), 2) for tested in tables.sets)
     fewest = min(len(tested.patients) for tested in tables.sets)
     seeds = [len(cell.seeds) for cell in cells]
@@ -141,7 +151,7 @@ def _of_cells(tables: Tables) -> dict[str, Any]:
         "comparisons": comparisons(tables.sets),
         "n_pairs": n_pairs,
         # The smallest p of the exact test is 2 / 2^patients.
-        "fewest": fewest if min(seeds) < 2 and n_pairs * 2.0 ** (1 - fewest) >= 0.05 else None,
+        "fewest": fewest if seeds.count(1) > 1 and n_pairs * 2.0 ** (1 - fewest) >= 0.05 else None,
         "confusions": [(cell, _confusion(cell)) for cell in cells],
         "mistakes": common_mistakes(cells),
         "costs": pd.DataFrame([_cost(cell) for cell in cells]),
@@ -155,25 +165,19 @@ def _charts(tables: Tables, cells: Sequence[Cell], found: Sequence[Effect]) -> d
     line = (largest[0], "always the largest class") if len(largest) == 1 else None
     means, effect_charts, mean_charts = tables.means, [], []
     for metric, title in METRICS.items():
-        rows = {cell.name: {"": means[cell.name][metric]} for cell in cells}
+        rows = {cell.name: means[cell.name][metric] for cell in cells}
         dots = {cell.name: cell.values_of[metric].tolist() for cell in cells}
         label = f"test {title}, percent: mean with 95% interval (square), seeds (circles)"
         line_ = line if metric == "accuracy" else None
         mean_charts.append(charts.intervals(f"Test {title}", rows, label, line_, dots))
         if found:
-            of_effects = {e.name: {"": getattr(e, metric)} for e in found}
+            of_effects = {e.name: getattr(e, metric) for e in found}
             label = f"difference of test {title}, percentage points with 95% interval"
             args = (f"Effects on test {title}", of_effects, label, (0.0, "no difference"))
             effect_charts.append(charts.intervals(*args))
-    recalls: dict[str, dict[str, Interval]] = {}
-    for cell in cells:
-        for name in cell.classes:
-            recalls.setdefault(name, {})[cell.name] = means[cell.name][f"recall/{name}"]
-    label = "recall (sensitivity), percent: mean over seeds with 95% interval"
     return {
         "mean_charts": mean_charts,
         "effect_charts": effect_charts,
-        "recall_chart": charts.intervals("Recall by class", recalls, label),
         "curve_charts": _curve_charts(cells),
     }
 

@@ -53,35 +53,28 @@ class Tables:
     @property
     def job_texts(self) -> pd.DataFrame:
         """The jobs as text: `91.2% (89.0–93.1)`."""
-        swept = [key for key in self.plan.swept if key in self.jobs]
-        named = ["job"] if self.plan.is_search or not swept else []
-        return _texts(self.jobs, [*named, *swept], JOBS_WITH_INTERVAL)
+        return _texts(self.jobs, self.plan, JOBS_WITH_INTERVAL)
 
     @property
     def cell_texts(self) -> pd.DataFrame:
         """The cells as text: `91.2 ± 0.8% (88.0–93.4)`."""
-        swept = [key for key in self.plan.swept if key in self.cells]
-        named = ["cell"] if self.plan.is_search or not swept else []
-        return _texts(self.cells, [*named, *swept], None)
+        return _texts(self.cells, self.plan, None)
 
     @property
     def notes(self) -> list[str]:
         """What must be read beside the numbers, in sentences."""
         said = _choice(self.jobs)
-        for tested in self.sets:
-            name, share = tested.largest_class
-            where = (
-                f"On the test images of {_listed(tested)}, always" if self.sets[1:] else "Always"
+        for t in self.sets:
+            (name, share), cells = t.largest_class, ", ".join(f"“{c.name}”" for c in t.cells)
+            about = f"{cells} ({len(t.images)} images of {len(t.patients)} patients): always"
+            said.append(
+                f"{about if self.sets[1:] else 'Always'} answering “{name}”, the largest class, is "
+                f"right in {share:.1%}."
             )
-            said.append(f"{where} answering “{name}”, the largest class, is right in {share:.1%}.")
         if self.sets[1:]:
-            listed = "; ".join(
-                f"{_listed(t)} ({len(t.images)} images of {len(t.patients)} patients)"
-                for t in self.sets
-            )
             said.append(
                 "Cells that were tested on different images, classes or patients are not compared "
-                f"with each other, as a difference may come from the images: {listed}."
+                "with each other, as a difference may come from the images."
             )
         if pooled := [key for key in PARTS if key in self.plan.swept]:
             said.append(
@@ -203,11 +196,11 @@ def _ranked(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     return frame.sort_values(VALIDATION, ascending=False, kind="stable", ignore_index=True)
 
 
-def _texts(
-    numbers: pd.DataFrame, named: Sequence[str], with_interval: Sequence[str] | None
-) -> pd.DataFrame:
+def _texts(numbers: pd.DataFrame, plan: Plan, with_interval: Sequence[str] | None) -> pd.DataFrame:
     """The rows as text; with_interval: the metrics that are shown with limits, None for all."""
-    shown = numbers[list(named)].map(lambda value: str(short(value)))
+    swept = [key for key in plan.swept if key in numbers]
+    named = [*([str(numbers.columns[0])] if plan.is_search or not swept else []), *swept]
+    shown = numbers[named].map(lambda value: str(short(value)))
     if "seeds" in numbers:
         pairs = zip(numbers["seeds"], numbers["seeds_planned"], strict=True)
         shown["seeds"] = [f"{done} of {planned}" for done, planned in pairs]
@@ -260,10 +253,6 @@ def _choice(jobs: pd.DataFrame) -> list[str]:
     if finished[VALIDATION].isna().any():
         said += " Runs without validation images stand last and cannot be chosen."
     return [said]
-
-
-def _listed(tested: SameTests) -> str:
-    return ", ".join(f"“{cell.name}”" for cell in tested.cells)
 
 
 def _n_resamples(runs: Sequence[Run]) -> int:

@@ -91,17 +91,14 @@ GRID = {
 }
 
 
-def found(tested: SameTests) -> list[tuple[str, str, str, int, float]]:
-    return [
-        (e.factor, e.reference, e.level, e.pairs, round(e.accuracy.value, 9))
-        for e in effects(tested)
-    ]
+def found(tested: SameTests) -> list[tuple[str, int, float]]:
+    return [(e.name, e.pairs, round(e.accuracy.value, 9)) for e in effects(tested)]
 
 
 def test_an_effect_is_the_mean_difference_of_cells_that_differ_in_nothing_else() -> None:
     assert found(sweep(GRID)) == [
-        ("model", "a", "b", 2, -0.25),  # ((.7 - .9) + (.5 - .8)) / 2
-        ("augment", "none", "flip", 2, -0.15),  # ((.8 - .9) + (.5 - .7)) / 2
+        ("model: a → b", 2, -0.25),  # ((.7 - .9) + (.5 - .8)) / 2
+        ("augment: none → flip", 2, -0.15),  # ((.8 - .9) + (.5 - .7)) / 2
     ]
 
 
@@ -124,8 +121,8 @@ def test_an_effect_on_macro_f1() -> None:
 def test_cells_without_a_partner_do_not_enter() -> None:
     unbalanced = {words: runs for words, runs in GRID.items() if words != "model=b augment=flip"}
     assert found(sweep(unbalanced)) == [
-        ("model", "a", "b", 1, -0.2),  # .7 - .9
-        ("augment", "none", "flip", 1, -0.1),  # .8 - .9
+        ("model: a → b", 1, -0.2),  # .7 - .9
+        ("augment: none → flip", 1, -0.1),  # .8 - .9
     ]
     diagonal = {words: GRID[words] for words in ("model=a augment=none", "model=b augment=flip")}
     assert found(sweep(diagonal)) == []
@@ -134,16 +131,16 @@ def test_cells_without_a_partner_do_not_enter() -> None:
 def test_each_level_is_set_against_the_first() -> None:
     cells = {f"lr={n} augment=none": [first(n)] for n in (4, 2, 10)}
     assert found(sweep(cells)) == [
-        ("lr", "4", "2", 1, 0.1),  # .9 - .8
-        ("lr", "4", "10", 1, -0.3),  # .5 - .8
+        ("lr: 4 → 2", 1, 0.1),  # .9 - .8
+        ("lr: 4 → 10", 1, -0.3),  # .5 - .8
     ]
 
 
 def test_a_factor_that_some_cells_lack_is_a_level_without_name() -> None:
     cells = {"model=a": [first(2)], "model=a drop=0.5": [first(4)], "model=b": [first(6)]}
     assert found(sweep(cells)) == [
-        ("model", "a", "b", 1, -0.2),  # of the two that lack it
-        ("drop", "", "0.5", 1, -0.1),
+        ("model: a → b", 1, -0.2),  # of the two that lack it
+        ("drop:  → 0.5", 1, -0.1),
     ]
 
 
@@ -235,7 +232,9 @@ def test_cells_of_other_images_are_compared_among_themselves_only() -> None:
         ("all, a", "all, b", 20),
         ("few, a", "few, b", 15),
     ]
-    assert [e.factor for tested in sets for e in effects(tested)] == ["model", "model"]
+    assert [e.name for tested in sets for e in effects(tested, " (here)")] == [
+        "model: a → b (here)"
+    ] * 2
 
 
 @pytest.mark.parametrize(

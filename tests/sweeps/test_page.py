@@ -108,7 +108,9 @@ def test_cells_of_other_test_images_are_shown_and_not_compared(tmp_path: Path) -
     assert "“new, a” and “new, b” cannot be distinguished with 4 test images." in text
     assert "“old, a” and “new" not in text
     assert "are not compared with each other, as a difference may come from the images" in text
-    assert "“old, a”, “old, b” (10 images of 10 patients)" in text
+    assert "“old, a”, “old, b” were tested on 10 images of 10 patients" in text
+    assert "model: a → b (test set 1) 1 -20.0" in text
+    assert "model: a → b (test set 2) 1 +0.0" in text
     assert "corrected by Holm's method for all 2 pairs" in text
 
 

@@ -256,13 +256,12 @@ def test_cells_of_other_test_images_have_rows_and_are_named(tmp_path: Path) -> N
     tables = read_tables(tmp_path, with_intervals=True)
     assert [text[:5] for text in tables.cell_texts["accuracy"]] == ["90.0%", "66.7%"]
     assert tables.notes[1:] == [
-        "On the test images of “official”, always answering “PNEUMONIA”, the largest class, is "
-        "right in 40.0%.",
-        "On the test images of “pooled”, always answering “COVID19”, the largest class, is right "
-        "in 33.3%.",
+        "“official” (10 images of 10 patients): always answering “PNEUMONIA”, the largest class, "
+        "is right in 40.0%.",
+        "“pooled” (3 images of 3 patients): always answering “COVID19”, the largest class, is "
+        "right in 33.3%.",
         "Cells that were tested on different images, classes or patients are not compared with "
-        "each other, as a difference may come from the images: “official” (10 images of 10 "
-        "patients); “pooled” (3 images of 3 patients).",
+        "each other, as a difference may come from the images.",
     ]
 
 
