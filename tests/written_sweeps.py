@@ -22,7 +22,7 @@ def plan(folder: Path, jobs: Sequence[Mapping[str, str]], *fixed: str) -> Plan:
     """Write `sweep.json` for jobs with these values of the swept keys; names as Hydra's job has."""
     swept = list(jobs[0])
     named = [Job("_".join(f"{k}-{v}" for k, v in values.items()), dict(values)) for values in jobs]
-    command = ["cxr-train", "-m", *fixed]
+    command = " ".join(["cxr-train", "-m", *fixed])
     return write_plan(folder, Plan(False, command, list(fixed), swept, len(named), named))
 
 

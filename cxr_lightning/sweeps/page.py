@@ -67,7 +67,7 @@ def write_page(folder: Path, tables: Tables) -> Path:
     without = tables.jobs.loc[~state.isin(["finished", "pruned"]), ["job", "status", "error"]]
     content: dict[str, Any] = {
         "name": folder.name,
-        "command": " ".join(["cxr-train", *tables.plan.command[1:]]),
+        "command": tables.plan.command,
         "written": time.strftime("%Y-%m-%d %H:%M"),
         "n_jobs": tables.plan.n_jobs,
         "states": {name: int((state == name).sum()) for name in ("finished", "pruned")},

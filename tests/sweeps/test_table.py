@@ -296,7 +296,7 @@ def test_a_collapsed_run_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_a_long_number_is_shown_in_three_digits(value: str, shown: str, tmp_path: Path) -> None:
-    write_plan(tmp_path, Plan(True, [], [], ["x"], 1, [Job("trial0", {"x": value})]))
+    write_plan(tmp_path, Plan(True, "", [], ["x"], 1, [Job("trial0", {"x": value})]))
     write_summary(tmp_path)
     assert read_tables(tmp_path).job_texts["x"].tolist() == [shown]
     assert pd.read_csv(tmp_path / "summary.csv", dtype=str)["x"].tolist() == [value]  # in full
@@ -304,7 +304,7 @@ def test_a_long_number_is_shown_in_three_digits(value: str, shown: str, tmp_path
 
 def test_the_trials_of_a_search_are_cells_of_their_own(tmp_path: Path) -> None:
     jobs = [Job(f"trial-{i:03d}", {"model": "a"}) for i in range(2)]  # the same was drawn twice
-    write_plan(tmp_path, Plan(True, [], [], ["model"], 2, jobs))
+    write_plan(tmp_path, Plan(True, "", [], ["model"], 2, jobs))
     finish(tmp_path / "trial-000", LABELS, validation=0.4)
     finish(tmp_path / "trial-001", wrong(1), validation=0.5)
     tables = read_tables(tmp_path)
