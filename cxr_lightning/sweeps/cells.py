@@ -1,85 +1,192 @@
-"""A cell's numbers over its seeds, with its runs' curves and records: what a report shows."""
+"""A sweep's finished runs and its cells: the predictions of a seed are pooled over its folds."""
 
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from cxr_lightning.metrics import Floats, Ints, compute_metrics
 from cxr_lightning.runs.folder import job_state
-from cxr_lightning.sweeps.aligned import Aligned, cell_name
-from cxr_lightning.sweeps.comparisons import cell_mean
-from cxr_lightning.sweeps.contrasts import Interval
-from cxr_lightning.sweeps.plan import Plan
+from cxr_lightning.runs.writing import read_json
+from cxr_lightning.sweeps.plan import Job, Plan
+
+VALIDATION = "val/f1_macro"  # what rows are sorted by
+PARTS = ("split.seed", "split.fold")  # they share out a seed's test images
 
 
 @dataclass(frozen=True)
-class CellResults:
-    """A row of the grid; metrics by name (`accuracy`, `f1_macro`, `recall/k`).
+class Run:
+    """A finished job and what it left. results: `metrics.json`. record: `run.json`."""
 
-    means: over seeds, with intervals. values: one a seed.
+    job: Job
+    folder: Path
+    results: dict[str, Any]
+    record: dict[str, Any]
+
+    @property
+    def validation(self) -> float:
+        """Validation macro F1 at the tested epoch; nan without validation images."""
+        value = self.results.get("validation", {}).get(VALIDATION)
+        return np.nan if value is None else float(value)
+
+    @property
+    def collapsed(self) -> str | None:
+        """The one class that it calls every test image, if it does and there are others."""
+        of_class, called = (np.sum(self.results["confusion_matrix"], axis=axis) for axis in (1, 0))
+        is_collapsed = np.count_nonzero(called) == 1 < np.count_nonzero(of_class)
+        return self.classes[int(called.argmax())] if is_collapsed else None
+
+    @property
+    def classes(self) -> list[str]:
+        """The names of the classes, in the order of the confusion matrix."""
+        start = "test/recall/"
+        return [m.removeprefix(start) for m in self.results["metrics"] if m.startswith(start)]
+
+    @cached_property
+    def predictions(self) -> pd.DataFrame | None:
+        """`predictions.csv` by path, if it is there; all text: a patient may be called 007."""
+        file = self.folder / "predictions.csv"
+        if not file.exists():
+            return None
+        frame = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8")
+        return frame.sort_values("path", ignore_index=True)
+
+
+@dataclass(frozen=True)
+class Seed:
+    """All runs of a seed of a cell: n tests, one below the other, each of an image in a part.
+
+    tests: part, path, patient and class of each. probabilities: (n, C).
     """
 
     name: str
-    seeds: int
-    means: dict[str, Interval]
-    values: dict[str, list[float]]
-    confusion: NDArray[np.int64]  # (C, C), all seeds added up
-    curves: list[pd.DataFrame]
-    records: list[dict[str, Any]]
-
-    def sd(self, metric: str) -> float | None:
-        """Standard deviation over seeds (n - 1); None of a single one, or of what is undefined."""
-        if self.seeds < 2 or np.isnan(self.values[metric]).any():
-            return None
-        return float(np.std(self.values[metric], ddof=1))
+    runs: list[Run]
+    tests: tuple[tuple[tuple[str, ...], str, str, str], ...]
+    labels: Ints
+    probabilities: Floats
 
     @property
-    def epoch_s(self) -> float:
-        """Median seconds of a training epoch, mean over runs."""
-        return float(np.mean([record["train_epoch_s"] for record in self.records]))
+    def patients(self) -> list[str]:
+        """The patient of each test, (n,)."""
+        return [patient for _, _, patient, _ in self.tests]
 
     @property
-    def fit_min(self) -> float:
-        """Minutes of a training with its validations, mean over runs."""
-        return float(np.mean([record["seconds"]["fit"] for record in self.records])) / 60
+    def predicted(self) -> Ints:
+        """The most probable class of each test, (n,)."""
+        called: Ints = self.probabilities.argmax(axis=1)
+        return called
 
     @property
-    def epochs(self) -> float:
-        """Epochs trained, mean over runs."""
-        return float(np.mean([record["epochs"] for record in self.records]))
+    def validation(self) -> float:
+        """Mean validation macro F1 of its runs; nan where one has no validation images."""
+        return float(np.mean([run.validation for run in self.runs]))
 
 
-def cell_results(folder: Path, plan: Plan, aligned: Aligned) -> list[CellResults]:
-    """Every cell's results, in the order of the sweep."""
-    runs = finished_runs(folder, plan)
-    n_classes, results = len(aligned.classes), []
-    for cell in aligned.cells:
-        confusion = np.zeros((n_classes, n_classes), dtype=np.int64)
-        np.add.at(confusion, (np.tile(aligned.labels, len(cell.seeds)), cell.predicted.ravel()), 1)
-        curves = [run / "curves.csv" for run in runs[cell.name]]
-        records = [run / "run.json" for run in runs[cell.name]]
-        results.append(
-            CellResults(
-                name=cell.name,
-                seeds=len(cell.seeds),
-                means={metric: cell_mean(aligned, cell, metric) for metric in aligned.metrics},
-                values={m: aligned.samples[m][cell.name].values.tolist() for m in aligned.metrics},
-                confusion=confusion,
-                curves=[pd.read_csv(file) for file in curves if file.exists()],
-                records=[json.loads(file.read_text()) for file in records],
-            )
-        )
-    return results
+@dataclass(frozen=True)
+class Cell:
+    """A point of the grid. seeds: those of which every fold and split seed is finished.
+
+    left_out: which finished runs are not in `seeds`, and why, in sentences.
+    """
+
+    name: str
+    values: dict[str, str]
+    n_jobs: int
+    n_seeds: int
+    seeds: list[Seed]
+    left_out: list[str]
+
+    @property
+    def classes(self) -> list[str]:
+        """The names of the classes."""
+        return self.seeds[0].runs[0].classes
+
+    @property
+    def runs(self) -> list[Run]:
+        """The runs of its seeds."""
+        return [run for seed in self.seeds for run in seed.runs]
+
+    @property
+    def validation(self) -> float:
+        """Mean validation macro F1 over seeds."""
+        return float(np.mean([seed.validation for seed in self.seeds])) if self.seeds else np.nan
+
+    @cached_property
+    def values_of(self) -> dict[str, Floats]:
+        """Each metric (`accuracy`, `recall/k`, …) of each seed's tests, (S,)."""
+        of_seeds = [compute_metrics(s.labels, s.probabilities, self.classes) for s in self.seeds]
+        return {name: np.concatenate([m[name] for m in of_seeds]) for name in of_seeds[0]}
 
 
-def finished_runs(folder: Path, plan: Plan) -> dict[str, list[Path]]:
-    """The folders of the finished runs of each cell, by its name."""
-    runs: dict[str, list[Path]] = {}
+def finished_runs(folder: Path, plan: Plan) -> list[Run]:
+    """What the finished jobs of the sweep in `folder` left, in the order of the plan."""
+    return [
+        Run(job, at, read_json(at / "metrics.json"), read_json(at / "run.json"))
+        for job in plan.jobs
+        if job_state(at := folder / job.name) == "finished"
+    ]
+
+
+def find_cells(plan: Plan, runs: Sequence[Run]) -> list[Cell]:
+    """Every cell of the plan, finished or not, in its order; each trial of a search is one."""
+    done, jobs_of = {run.job.name: run for run in runs}, dict[object, list[Job]]()
     for job in plan.jobs:
-        if job_state(folder / job.name) == "finished":
-            runs.setdefault(cell_name(dict(job.cell)), []).append(folder / job.name)
-    return runs
+        jobs_of.setdefault(job.name if plan.is_search else job.cell, []).append(job)
+    return [
+        _cell(jobs, done, jobs[0].name if plan.is_search else None) for jobs in jobs_of.values()
+    ]
+
+
+def cell_name(values: dict[str, str]) -> str:
+    """`resnet18, standard, lr=0.001`: of a group its value alone, of a key its last part too.
+
+    With its whole name where another key has the same last part.
+    """
+    last = [key.rpartition(".")[2] for key in values]
+    words = [
+        f"{key if last.count(short) > 1 else short}={value}" if "." in key else value
+        for short, (key, value) in zip(last, values.items(), strict=True)
+    ]
+    return ", ".join(words) or "all runs"
+
+
+def _cell(jobs: Sequence[Job], done: dict[str, Run], name: str | None) -> Cell:
+    values = dict(jobs[0].cell)
+    name = name or cell_name(values)
+    parts = {_part(job) for job in jobs}
+    of_seed: dict[str, list[Job]] = {}
+    for job in jobs:
+        of_seed.setdefault(job.values.get("seed", ""), []).append(job)
+    seeds: list[Seed] = []
+    left_out = []
+    for seed, its_jobs in of_seed.items():
+        runs = [done[j.name] for j in its_jobs if j.name in done]
+        runs = [run for run in runs if run.predictions is not None]
+        if len(runs) == len(parts):
+            seeds.append(_pool(seed, runs))
+        elif runs:
+            left_out.append(
+                f"“{name}”{', seed ' if seed else ''}{seed} is left out until all its folds and "
+                f"split seeds are finished: {len(runs)} of {len(parts)} are."
+            )
+    return Cell(name, values, len(jobs), len(of_seed), seeds, left_out)
+
+
+def _part(job: Job) -> tuple[str, ...]:
+    """Which fold of which split it was tested on."""
+    return tuple(job.values.get(key, "") for key in PARTS)
+
+
+def _pool(name: str, runs: list[Run]) -> Seed:
+    classes, tests, probabilities = runs[0].classes, [], []
+    for run in sorted(runs, key=lambda run: _part(run.job)):
+        if (frame := run.predictions) is not None:
+            columns = (frame[column] for column in ("path", "group", "label"))
+            tests += [(_part(run.job), *test) for test in zip(*columns, strict=True)]
+            probabilities.append(frame[classes].to_numpy(dtype=np.float64))
+    labels = np.array([classes.index(label) for *_, label in tests])
+    return Seed(name, runs, tuple(tests), labels, np.concatenate(probabilities))

@@ -3,6 +3,7 @@
 import base64
 import io
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from cxr_lightning.data.decode import UnreadableImageError, decode
-from cxr_lightning.sweeps.aligned import Aligned
+from cxr_lightning.sweeps.cells import Cell
 
 SHOWN, SIZE_PX = 24, 144
 
@@ -27,32 +28,39 @@ class Mistake:
     thumbnail: str | None
 
 
-def common_mistakes(aligned: Aligned, images: Path | None) -> list[Mistake]:
-    """Images that at least half of the runs get wrong, the worst first; at most 24.
+def common_mistakes(cells: Sequence[Cell]) -> list[Mistake]:
+    """Images that at least half of the runs that tested them get wrong; at most 24.
 
-    images: the folder that paths start from. Ties go to the image whose true class is given the
-    lowest mean probability.
+    The highest share of wrong runs comes first; among equals, the image whose true class is given
+    the lowest mean probability. Runs whose images came from different folders are not mixed.
     """
-    predicted = np.concatenate([cell.predicted for cell in aligned.cells])
-    wrong = (predicted != aligned.labels).sum(axis=0)
-    probabilities = np.concatenate([cell.probabilities for cell in aligned.cells]).mean(axis=0)
-    of_truth = probabilities[np.arange(len(aligned.labels)), aligned.labels]
-    order = np.lexsort((of_truth, -wrong))
-    chosen = [int(i) for i in order if 2 * wrong[i] >= len(predicted)][:SHOWN]
+    called: dict[tuple[str, str, str], list[str]] = {}
+    of_truth: dict[tuple[str, str, str], list[float]] = {}
+    for cell in cells:
+        for seed in cell.seeds:
+            root = str(seed.runs[0].record.get("images_root") or "")
+            probabilities = seed.probabilities[np.arange(len(seed.labels)), seed.labels]
+            for (_, path, _, label), k, p in zip(
+                seed.tests, seed.predicted, probabilities.tolist(), strict=True
+            ):
+                called.setdefault((root, path, label), []).append(cell.classes[k])
+                of_truth.setdefault((root, path, label), []).append(p)
+    wrong = {
+        image: Counter(name for name in names if name != image[2])
+        for image, names in called.items()
+    }
+    share = {image: counts.total() / len(called[image]) for image, counts in wrong.items()}
+    order = sorted(called, key=lambda image: (-share[image], float(np.mean(of_truth[image]))))
     return [
         Mistake(
-            path=aligned.paths[i],
-            label=aligned.classes[aligned.labels[i]],
-            called=dict(
-                Counter(
-                    aligned.classes[k] for k in predicted[:, i] if k != aligned.labels[i]
-                ).most_common()
-            ),
-            wrong=int(wrong[i]),
-            runs=len(predicted),
-            thumbnail=_thumbnail(images / aligned.paths[i]) if images else None,
+            path=image[1],
+            label=image[2],
+            called=dict(wrong[image].most_common()),
+            wrong=wrong[image].total(),
+            runs=len(called[image]),
+            thumbnail=_thumbnail(Path(image[0]) / image[1]) if image[0] else None,
         )
-        for i in chosen
+        for image in [image for image in order if share[image] >= 0.5][:SHOWN]
     ]
 
 

@@ -1,198 +1,151 @@
-"""A sweep's tables: a row a job, and a row a cell with the spread over its seeds."""
+"""A sweep's tables: one row per job and one row per cell, as numbers (CSV) and as texts."""
 
-import json
-import math
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
 
 from cxr_lightning.runs.folder import failure, job_state
-from cxr_lightning.sweeps.plan import REPLICATES, Job, Plan, read_plan
-
-if TYPE_CHECKING:
-    import pandas as pd
+from cxr_lightning.runs.writing import write_csv, write_text
+from cxr_lightning.sweeps.cells import PARTS, VALIDATION, Cell, Run, find_cells, finished_runs
+from cxr_lightning.sweeps.comparisons import SameTests, mean_intervals, same_tests
+from cxr_lightning.sweeps.contrasts import Interval
+from cxr_lightning.sweeps.plan import Job, Plan, read_plan
 
 HEADLINES = {
+    VALIDATION: "validation macro F1",
     "test/accuracy": "accuracy",
-    "test/precision_macro": "precision",
-    "test/recall_macro": "recall",
-    "test/f1_macro": "F1",
+    "test/precision_macro": "macro precision",
+    "test/recall_macro": "macro recall",
+    "test/f1_macro": "macro F1",
 }
-WITH_INTERVAL = ("test/accuracy", "test/f1_macro")
+JOBS_WITH_INTERVAL = ("test/accuracy", "test/f1_macro")  # in texts; the CSV has all
+SECONDS = "train_epoch_s"  # not in summary.csv: rerun or resumed, a sweep has the same file
+COUNTS = (("n", "n", "{:.0f}"), ("epochs", "epochs", "{:.0f}"), (SECONDS, "s/epoch", "{:.1f}"))
+NOT_ON_SCREEN = ("macro precision", "macro recall", "n", "epochs", "s/epoch", "error")
 
 
 @dataclass(frozen=True)
-class Summary:
-    """The tables of a sweep.
+class Tables:
+    """What a sweep's tables show. jobs, cells: numbers, the best by validation first.
 
-    jobs: every metric with its limits, as in `summary.csv`; the same for the same sweep, however
-    often it was interrupted. costs: seconds, which are not. cells: mean, sd and number of seeds.
+    of_cells, sets: the cells in the order of the sweep, and by what they were tested on. means: by
+    cell and metric; empty without intervals.
     """
 
     plan: Plan
-    jobs: "pd.DataFrame"
-    costs: "pd.DataFrame"
-    cells: "pd.DataFrame"
+    of_cells: list[Cell]
+    sets: list[SameTests]
+    jobs: pd.DataFrame
+    cells: pd.DataFrame
+    means: dict[str, dict[str, Interval]]
 
     @property
-    def has_seeds(self) -> bool:
-        """Whether a cell has several finished seeds."""
-        return bool((self.cells["seeds"] > 1).any())
+    def has_replicates(self) -> bool:
+        """Whether a cell has several jobs: seeds, folds or split seeds."""
+        return any(cell.n_jobs > 1 for cell in self.of_cells)
 
-    def metrics(self) -> list[str]:
-        """The names of the metrics that are there: `test/accuracy` …"""
-        names = [str(name) for name in self.jobs if str(name).startswith("test/")]
-        return [name for name in names if not name.endswith(("/low", "/high"))]
+    @property
+    def job_texts(self) -> pd.DataFrame:
+        """The jobs as text: `91.2% (89.0–93.1)`."""
+        return _texts(self.jobs, self.plan, JOBS_WITH_INTERVAL)
+
+    @property
+    def cell_texts(self) -> pd.DataFrame:
+        """The cells as text: `91.2 ± 0.8% (88.0–93.4)`."""
+        return _texts(self.cells, self.plan, None)
+
+    @property
+    def notes(self) -> list[str]:
+        """What must be read beside the numbers, in sentences."""
+        said = _choice(self.jobs)
+        for t in self.sets:
+            (name, share), cells = t.largest_class, ", ".join(f"“{c.name}”" for c in t.cells)
+            about = f"{cells} ({len(t.images)} images of {len(t.patients)} patients): always"
+            said.append(
+                f"{about if self.sets[1:] else 'Always'} answering “{name}”, the largest class, is "
+                f"right in {share:.1%}."
+            )
+        if self.sets[1:]:
+            said.append(
+                "Cells that were tested on different images, classes or patients are not compared "
+                "with each other, as a difference may come from the images."
+            )
+        if pooled := [key for key in PARTS if key in self.plan.swept]:
+            said.append(
+                f"The test predictions of a seed are pooled over {' and '.join(pooled)}, and the "
+                "metrics are computed on them; a standard deviation is over values of seed alone."
+            )
+        said += [sentence for cell in self.of_cells for sentence in cell.left_out]
+        if "collapsed" in self.jobs:
+            for of_class, runs in self.jobs.dropna(subset="collapsed").groupby("collapsed"):
+                named = ", ".join(runs["job"])
+                said.append(f"Collapsed: every test image is called “{of_class}” by {named}.")
+        return said
 
 
-def write_summary(folder: Path) -> Summary:
-    """Write `summary.csv` (jobs), `cells.csv` (cells, mean and sd over seeds) and `summary.md`.
+def write_summary(folder: Path) -> None:
+    """Write `summary.csv`, `cells.csv` and `summary.md` of a sweep, finished or not; no bootstrap.
 
     A job without results has a row all the same, with its status and the reason of its failure.
     """
-    summary = summarise(folder)
-    for file, table in (("summary.csv", summary.jobs), ("cells.csv", summary.cells)):
-        temporary = folder / f"{file}.new"
-        table.to_csv(temporary, index=False)
-        temporary.replace(folder / file)
-    (folder / "summary.md").write_text(_markdown(summary))
-    return summary
+    write_tables(folder, read_tables(folder))
 
 
-def summarise(folder: Path) -> Summary:
-    """Read the tables from the jobs' folders; finished or not, a sweep has them."""
-    import pandas as pd
+def read_tables(folder: Path, *, with_intervals: bool = False) -> Tables:
+    """Read the jobs' folders; with_intervals: also bootstrap the cells, which takes seconds.
 
+    Raises:
+        DataError: `folder` holds no sweep.
+    """
     plan = read_plan(folder)
-    jobs = pd.DataFrame([_row(folder, plan, job) for job in plan.jobs])
-    costs = pd.DataFrame([_cost(folder, plan, job) for job in plan.jobs])
-    names = [
-        c for c in map(str, jobs) if c.startswith("test/") and not c.endswith(("/low", "/high"))
-    ]
-    cells: dict[tuple[tuple[str, str], ...], list[int]] = {}
-    for i, job in enumerate(plan.jobs):
-        cells.setdefault(job.cell, []).append(i)
-    rows = [_cell(dict(cell), jobs.iloc[members], names) for cell, members in cells.items()]
-    return Summary(plan, jobs, costs, pd.DataFrame(rows))
+    runs = finished_runs(folder, plan)
+    cells = find_cells(plan, runs)
+    sets = same_tests(cells, _n_resamples(runs) if with_intervals else 0)
+    means: dict[str, dict[str, Interval]] = {}
+    for tested in sets if with_intervals else ():
+        means |= mean_intervals(tested)
+    done = {run.job.name: run for run in runs}
+    jobs = [_job(folder, job, done.get(job.name)) for job in plan.jobs]
+    rows = [_cell(cell, means.get(cell.name, {})) for cell in cells]
+    return Tables(plan, cells, sets, _ranked(jobs), _ranked(rows), means)
 
 
-def shown_cells(summary: Summary) -> "pd.DataFrame":
-    """The cells as text: `91.2 ± 0.8%`."""
-    import pandas as pd
-
-    cells = summary.cells
-    shown = cells[[key for key in summary.plan.swept if key not in REPLICATES]].copy()
-    if shown.empty:
-        shown["cell"] = ["all"] * len(cells)
-    shown["seeds"] = [
-        f"{done} of {all_}" for done, all_ in zip(cells["seeds"], cells["jobs"], strict=True)
-    ]
-    for name, title in (HEADLINES | _recalls(summary)).items():
-        if name in cells:
-            pairs = zip(cells[name], cells[f"{name}/sd"], strict=True)
-            shown[title] = [
-                "" if pd.isna(mean) else f"{100 * mean:.1f}" + _spread(sd) + "%"
-                for mean, sd in pairs
-            ]
-    return shown
+def write_tables(folder: Path, tables: Tables) -> None:
+    """Write `summary.csv` (jobs), `cells.csv` and `summary.md` (both, for reading)."""
+    write_csv(folder / "summary.csv", tables.jobs.drop(columns=SECONDS, errors="ignore"))
+    write_csv(folder / "cells.csv", tables.cells)
+    parts = ["Each run on its test images, with 95% intervals:", _markdown(tables.job_texts)]
+    if tables.has_replicates:
+        title = "Each cell, mean ± standard deviation over seeds (95% interval):"
+        parts = [title, _markdown(tables.cell_texts), *parts]
+    parts += ["\n".join(f"- {_escaped(note)}" for note in tables.notes)]
+    write_text(folder / "summary.md", "\n\n".join(part for part in parts if part) + "\n")
 
 
-def shown_jobs(summary: Summary) -> "pd.DataFrame":
-    """The jobs as text: `91.2% (89.0–93.1)`."""
-    import pandas as pd
-
-    jobs = summary.jobs
-    swept = [key for key in summary.plan.swept if key in jobs]
-    named = ["job"] if summary.plan.is_search or not swept else []
-    shown = jobs[[*named, *swept]].map(short)
-    for name, title in (HEADLINES | _recalls(summary)).items():
-        if name in jobs:
-            head = f"{title} (95%)" if name in WITH_INTERVAL else title
-            shown[head] = [percent(row, name) for _, row in jobs.iterrows()]
-    for name in ("n", "epochs"):
-        if name in jobs:
-            shown[name] = ["" if pd.isna(v) else f"{v:.0f}" for v in jobs[name]]
-    if "train_epoch_s" in summary.costs:
-        seconds = summary.costs["train_epoch_s"]
-        shown["s/epoch"] = ["" if pd.isna(v) else f"{v:.1f}" for v in seconds]
-    if (jobs["status"] != "finished").any():
-        shown["status"] = jobs["status"]
-    if jobs["error"].notna().any():
-        shown["error"] = jobs["error"].fillna("")
-    return shown
-
-
-def percent(row: "pd.Series[Any]", name: str) -> str:
-    """A value of a job's row with, for the main metrics, its interval."""
-    import pandas as pd
-
-    if pd.isna(row[name]):
-        return ""
-    value = f"{row[name]:.1%}"
-    if name in WITH_INTERVAL and not pd.isna(row[f"{name}/low"]):
-        value += f" ({100 * row[f'{name}/low']:.1f}–{100 * row[f'{name}/high']:.1f})"
-    return value
-
-
-def print_summary(summary: Summary) -> None:
-    """The table that fits a screen: cells where there are seeds, else jobs."""
+def print_tables(tables: Tables) -> None:
+    """Print the table that fits a screen, of cells where they have several jobs, and the notes."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    shown = shown_cells(summary) if summary.has_seeds else shown_jobs(summary)
-    title = "test, mean ± sd over seeds" if summary.has_seeds else "test"
-    table = Table(title=title, box=None, padding=(0, 1))
-    hidden = ["epochs", "error", *(summary.plan.swept if summary.plan.is_search else [])]
-    names = [name for name in map(str, shown) if "/" not in name and name not in hidden]
+    texts = tables.cell_texts if tables.has_replicates else tables.job_texts
+    title = "Test images, " + ("mean ± sd over seeds (95%)" if tables.has_replicates else "by job")
+    hidden = [*NOT_ON_SCREEN, *(tables.plan.swept if tables.plan.is_search else [])]
+    names = [n for n in map(str, texts) if n not in hidden and not n.startswith("recall/")]
+    table, console = Table(title=title, box=None, padding=(0, 1)), Console()
     for name in names:
-        table.add_column(name, overflow="fold")
-    for row in shown[names].itertuples(index=False):
-        table.add_row(*row)
-    Console().print(table)
-
-
-def _row(folder: Path, plan: Plan, job: Job) -> dict[str, Any]:
-    state, run = job_state(folder / job.name), folder / job.name
-    row: dict[str, Any] = {"job": job.name, **job.values, "status": state, "error": None}
-    if state == "failed":
-        row["error"] = failure(run)
-    if state != "finished":
-        return row
-    results = json.loads((run / "metrics.json").read_text())
-    record = json.loads((run / "run.json").read_text())
-    row |= {"n": results["n"], "patients": results["patients"], "epochs": record["epochs"]}
-    for name, estimate in results["metrics"].items():
-        row[name] = estimate["value"]
-        row[f"{name}/low"], row[f"{name}/high"] = estimate["low"], estimate["high"]
-    return row
-
-
-def _cost(folder: Path, plan: Plan, job: Job) -> dict[str, Any]:
-    row: dict[str, Any] = {"job": job.name, **job.values}
-    if job_state(folder / job.name) == "finished":
-        record = json.loads((folder / job.name / "run.json").read_text())
-        row |= {k: record[k] for k in ("device", "processes", "parameters", "train_epoch_s")}
-        row |= {f"{name}_s": seconds for name, seconds in record["seconds"].items()}
-    return row
-
-
-def _cell(values: dict[str, str], jobs: "pd.DataFrame", metrics: list[str]) -> dict[str, Any]:
-    done = jobs[jobs["status"] == "finished"]
-    row: dict[str, Any] = {**values, "jobs": len(jobs), "seeds": len(done)}
-    for name in metrics:
-        seeds = done[name].dropna()
-        row[name] = seeds.mean() if len(seeds) else math.nan
-        row[f"{name}/sd"] = seeds.std(ddof=1) if len(seeds) > 1 else math.nan
-    return row
-
-
-def _spread(sd: float) -> str:
-    return "" if math.isnan(sd) else f" ± {100 * sd:.1f}"
-
-
-def _recalls(summary: Summary) -> dict[str, str]:
-    return {m: m.removeprefix("test/") for m in summary.metrics() if m.startswith("test/recall/")}
+        table.add_column(Text(name), overflow="fold")
+    for row in texts[names].itertuples(index=False):
+        table.add_row(*map(Text, row))
+    console.print(table)
+    for note in tables.notes:
+        console.print(Text(note))
 
 
 def short(value: object) -> object:
@@ -203,14 +156,114 @@ def short(value: object) -> object:
     return f"{float(text):.3g}" if is_drawn else value
 
 
-def _markdown(summary: Summary) -> str:
-    def table(shown: "pd.DataFrame") -> str:
-        return shown.to_markdown(index=False, disable_numparse=True) + "\n"
+def _job(folder: Path, job: Job, run: Run | None) -> dict[str, Any]:
+    state = job_state(folder / job.name)
+    row: dict[str, Any] = {"job": job.name, **job.values, "status": state, "error": None}
+    if state == "failed":
+        row["error"] = failure(folder / job.name)
+    if run is None:
+        return row
+    row |= {name: run.results[name] for name in ("n", "patients")}
+    row |= {"epochs": run.record["epochs"], SECONDS: run.record[SECONDS]}
+    row |= {f"tested_{k}": value for k, value in run.results.get("tested", {}).items()}
+    row |= {"collapsed": run.collapsed, VALIDATION: run.validation}
+    for name, estimate in run.results["metrics"].items():
+        row[name] = estimate["value"]
+        row[f"{name}/low"], row[f"{name}/high"] = estimate["low"], estimate["high"]
+    return row
 
-    jobs = table(shown_jobs(summary))
-    if not summary.has_seeds:
-        return jobs
-    return (
-        f"Mean ± standard deviation over seeds:\n\n{table(shown_cells(summary))}\n"
-        f"Each run, with its 95% interval:\n\n{jobs}"
-    )
+
+def _cell(cell: Cell, means: Mapping[str, Interval]) -> dict[str, Any]:
+    row: dict[str, Any] = {"cell": cell.name, **cell.values, "jobs": cell.n_jobs}
+    row |= {"seeds": len(cell.seeds), "seeds_planned": cell.n_seeds, VALIDATION: cell.validation}
+    if not cell.seeds:
+        return row
+    row |= {"n": len(cell.seeds[0].tests), "patients": len(set(cell.seeds[0].patients))}
+    for name, values in cell.values_of.items():
+        metric = f"test/{name}"
+        row[metric] = values.mean()
+        row[f"{metric}/sd"] = values.std(ddof=1) if len(values) > 1 else np.nan
+        if name in means:
+            row[f"{metric}/low"], row[f"{metric}/high"] = means[name].low, means[name].high
+    return row
+
+
+def _ranked(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """The rows by validation macro F1, highest first; as they come where there is none."""
+    frame = pd.DataFrame(rows)
+    if VALIDATION not in frame:
+        return frame
+    return frame.sort_values(VALIDATION, ascending=False, kind="stable", ignore_index=True)
+
+
+def _texts(numbers: pd.DataFrame, plan: Plan, with_interval: Sequence[str] | None) -> pd.DataFrame:
+    """The rows as text; with_interval: the metrics that are shown with limits, None for all."""
+    swept = [key for key in plan.swept if key in numbers]
+    named = [*([str(numbers.columns[0])] if plan.is_search or not swept else []), *swept]
+    shown = numbers[named].map(lambda value: str(short(value)))
+    if "seeds" in numbers:
+        pairs = zip(numbers["seeds"], numbers["seeds_planned"], strict=True)
+        shown["seeds"] = [f"{done} of {planned}" for done, planned in pairs]
+    recalls = {name: name.removeprefix("test/") for name in _recalls(numbers)}
+    for name, title in (HEADLINES | recalls).items():
+        if name in numbers and numbers[name].notna().any():
+            limits = with_interval is None or name in with_interval
+            shown[title] = [_percent(row, name, limits) for row in numbers.to_dict("records")]
+    if (best := HEADLINES[VALIDATION]) in shown and numbers[VALIDATION].count() > 1:
+        is_best = numbers[VALIDATION] == numbers[VALIDATION].max()
+        shown.loc[is_best, best] += " (best)"
+    for name, title, form in COUNTS:
+        if name in numbers:
+            shown[title] = ["" if pd.isna(value) else form.format(value) for value in numbers[name]]
+    if "status" in numbers and (numbers["status"] != "finished").any():
+        shown["status"], shown["error"] = numbers["status"], numbers["error"].fillna("")
+    return shown
+
+
+def _recalls(numbers: pd.DataFrame) -> list[str]:
+    """The columns `test/recall/k`, without their limits; a class may be called `k/low`."""
+    names = [name for name in map(str, numbers) if name.startswith("test/recall/")]
+    limits = {f"{name}{end}" for name in names for end in ("/low", "/high", "/sd")}
+    return [name for name in names if name not in limits]
+
+
+def _percent(row: Mapping[Any, Any], name: str, with_limits: bool) -> str:
+    """`91.2%`, with its standard deviation and limits where there are any."""
+    value, sd, low, high = (row.get(f"{name}{end}") for end in ("", "/sd", "/low", "/high"))
+    if value is None or np.isnan(value):
+        return ""
+    text = f"{value:.1%}" if sd is None or np.isnan(sd) else f"{100 * value:.1f} ± {100 * sd:.1f}%"
+    if not with_limits or low is None or high is None or np.isnan(low):
+        return text
+    return f"{text} ({100 * low:.1f}–{100 * high:.1f})"
+
+
+def _choice(jobs: pd.DataFrame) -> list[str]:
+    """What may be chosen by which numbers."""
+    if VALIDATION not in jobs:
+        return []  # nothing is finished
+    finished = jobs[jobs["status"] == "finished"]
+    if finished[VALIDATION].isna().all():
+        return [
+            "There are no validation images, so nothing may be chosen by these test numbers. The "
+            "rows are in the order of the sweep."
+        ]
+    said = "The rows are sorted by macro F1 on the validation images, at the tested epoch. Choose "
+    said += "by validation; the test numbers are for reporting."
+    if finished[VALIDATION].isna().any():
+        said += " Runs without validation images stand last and cannot be chosen."
+    return [said]
+
+
+def _n_resamples(runs: Sequence[Run]) -> int:
+    """The configured number of bootstrap resamples, the largest if the runs differ."""
+    configs = [(run.folder / "config.yaml").read_text(encoding="utf-8") for run in runs]
+    return max((yaml.safe_load(text).get("n_resamples", 2000) for text in configs), default=2000)
+
+
+def _markdown(texts: pd.DataFrame) -> str:
+    return str(texts.map(_escaped).to_markdown(index=False, disable_numparse=True))
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|")
