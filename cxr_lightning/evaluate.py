@@ -37,7 +37,7 @@ def run(cfg: DictConfig) -> "TrainResult":
     from cxr_lightning.train import TrainResult
 
     config = parse(EvaluateConfig, cfg)
-    classifier = assemble.load_classifier(config.ckpt_path)
+    classifier = assemble.load_classifier(config.ckpt_path, config.trust)
     trained = parse(TrainConfig, classifier.hparams["run"])
     classes: list[str] = classifier.hparams["classes"]
 

@@ -27,7 +27,7 @@ def run(cfg: DictConfig) -> Path:
     from cxr_lightning.data.index import find_images
 
     config = parse(PredictConfig, cfg)
-    classifier = assemble.load_classifier(config.ckpt_path)
+    classifier = assemble.load_classifier(config.ckpt_path, config.trust)
     trained = parse(TrainConfig, classifier.hparams["run"])
     classes: list[str] = classifier.hparams["classes"]
     given = {key: value for key, value in config.trainer.items() if value is not None}
