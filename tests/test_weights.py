@@ -49,7 +49,7 @@ def moved(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """A state as after training: batch norm's statistics are no longer 0 and 1."""
     for value in state.values():
         if value.is_floating_point():
-            value += 0.25
+            value.add_(0.25)
     return state
 
 
