@@ -14,12 +14,12 @@ from cxr_lightning.errors import CheckpointError
 
 ROOTS = ("torch.nn", "cxr_lightning.models", "torchvision.models")
 # With none of these does a library read a file or an address.
-TORCHVISION = (
+TORCHVISION_ARGUMENTS = (
     *("num_classes", "image_size", "aux_logits", "transform_input", "init_weights", "dropout"),
     *("attention_dropout", "stochastic_depth_prob", "width_mult", "zero_init_residual", "groups"),
     *("width_per_group", "replace_stride_with_dilation", "drop_rate", "memory_efficient"),
 )
-TIMM = (
+TIMM_ARGUMENTS = (
     *("model_name", "num_classes", "in_chans", "img_size", "global_pool", "output_stride"),
     *("drop_rate", "drop_path_rate", "drop_block_rate", "attn_drop_rate", "proj_drop_rate"),
     *("pos_drop_rate", "patch_drop_rate", "patch_size", "embed_dim", "depth", "depths", "dims"),
@@ -55,7 +55,7 @@ def check_node(key: str, node: Any, trust: Sequence[str] = ()) -> None:
         target = str(inner["_target_"])
         if _is_trusted(target, trust):
             continue
-        if (allowed := _allowed_arguments(target)) is None:
+        if (allowed := _allowed_arguments(inner)) is None:
             raise _refusal(key, f"is `{target}`", target)
         for name, value in inner.items():
             if name != "_target_" and (name not in allowed or not _is_harmless(name, value)):
@@ -79,12 +79,11 @@ def _is_trusted(target: str, trust: Sequence[str]) -> bool:
     return target in trust or any(_is_within(_find(target), name) for name in packages)
 
 
-def _allowed_arguments(target: str) -> Collection[str] | None:
-    """The arguments that any checkpoint may give to `target`; None: it may not name it."""
+def _allowed_arguments(node: dict[str, Any]) -> Collection[str] | None:
+    """The arguments that any checkpoint may give to a target; None: it may not name it."""
+    target = str(node["_target_"])
     if target == "timm.create_model":
-        return TIMM
-    if target == "torchvision.models.get_model":
-        return ("name", *TORCHVISION)
+        return TIMM_ARGUMENTS
     root = next((root for root in ROOTS if target.startswith(f"{root}.")), None)
     if root is None or not _is_within(found := _find(target), root):
         return None
@@ -92,8 +91,13 @@ def _allowed_arguments(target: str) -> Collection[str] | None:
         from torch.nn import Module
 
         return set(inspect.signature(found).parameters) if issubclass(found, Module) else None
-    name = target.rpartition(".")[2]
-    return TORCHVISION if root == "torchvision.models" and _is_classifier(name) else None
+    from torchvision import models
+
+    # Classification only: others download a backbone where they are not told otherwise.
+    is_named = found is models.get_model
+    name = node.get("name") if is_named else target.rpartition(".")[2]
+    known = root == "torchvision.models" and name in models.list_models(module=models)
+    return (*TORCHVISION_ARGUMENTS, *["name"] * is_named) if known else None
 
 
 def _find(target: str) -> Any:
@@ -109,15 +113,9 @@ def _is_within(found: Any, package: str) -> bool:
     return f"{getattr(found, '__module__', '')}.".startswith(f"{package}.")
 
 
-def _is_classifier(name: str) -> bool:
-    from torchvision import models
-
-    return name in models.list_models(module=models)
-
-
 def _is_harmless(name: str, value: Any) -> bool:
     """A number, a text or null, or a list of them; a model's name without an address in it."""
-    if name in ("name", "model_name"):
+    if name == "model_name":
         return isinstance(value, str) and not set(value) & set(":/\\")
     items = value if isinstance(value, list) else [value]
     return all(item is None or isinstance(item, int | float | str) for item in items)

@@ -329,9 +329,20 @@ def test_weights_from_a_file_that_holds_none_are_a_sentence(loaded: Loaded, tmp_
             loaded("model=cnn5", f"model.weights={tmp_path}/{name}")
 
 
-def test_our_own_networks_have_no_default_weights(loaded: Loaded) -> None:
-    with pytest.raises(ConfigError, match=r"cnn5 has no pretrained weights; set model.weights"):
-        loaded("model=cnn5", "model.weights=DEFAULT")
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        ("model=cnn5", "cnn5 has no pretrained weights; set model.weights"),
+        ("model=torchvision model.network.name=resnet19", "torchvision has no .*did you mean"),
+        ("model=timm model.network.model_name=resnet19", "timm has no .*`resnet19`; did you mean"),
+        ("model=resnet18 model.network._target_=torchvision.models.ResNet", "has no pretrained w"),
+    ],
+)
+def test_a_network_without_default_weights_is_a_sentence(
+    overrides: str, sentence: str, loaded: Loaded
+) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        loaded(*overrides.split(), "model.weights=DEFAULT")
 
 
 def test_weights_are_checked_before_the_run(

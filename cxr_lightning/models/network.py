@@ -11,7 +11,6 @@ from cxr_lightning.instantiate import build, parameters
 
 TIMM = "timm.create_model"
 WITHOUT_HELPERS = "Set +model.network.aux_logits=false."
-
 SET_BY_WEIGHTS = ("pretrained", "weights", "checkpoint_path", "pretrained_cfg")
 
 
@@ -40,8 +39,8 @@ def filled_in(
     return {key: given[key] for key in given if key in named and key not in node}
 
 
-def _check_names(node: dict[str, Any]) -> None:
-    """A library's model must exist; its weights have a key of their own."""
+def check_names(node: dict[str, Any]) -> None:
+    """Raises `ConfigError` for a model that its library lacks, and for weights in the node."""
     target = str(node.get("_target_"))
     if not target.startswith(("timm.", "torchvision.")):
         return
@@ -117,7 +116,7 @@ class Network(nn.Module):
         """`node` is `model.network`, the others are as in `conf/model`; `image_size` in pixels."""
         super().__init__()
         self.preprocess = Preprocess(channels, mean, std, channels_last)
-        _check_names(node)
+        check_names(node)
         self.backbone = build(node, **filled_in(node, num_classes, image_size, channels))
         if not isinstance(self.backbone, nn.Module):
             found = type(self.backbone).__name__

@@ -12,7 +12,7 @@ from torchvision import models
 from cxr_lightning.config import ModelConfig
 from cxr_lightning.errors import CheckpointError, ConfigError
 from cxr_lightning.instantiate import build
-from cxr_lightning.models.network import TIMM
+from cxr_lightning.models.network import TIMM, check_names
 
 PREPROCESS, BACKBONE = "network.preprocess.", "network.backbone."  # in a checkpoint of cxr-train
 
@@ -36,6 +36,7 @@ def read_weights(model: ModelConfig) -> Weights:
         CheckpointError: the weights cannot be downloaded or read, or the library refuses them.
     """
     assert model.weights is not None
+    check_names(model.network)
     target = str(model.network.get("_target_"))
     state = {} if model.weights == "DEFAULT" else _read(Path(model.weights).expanduser())
     if f"{PREPROCESS}mean" in state:
@@ -111,7 +112,9 @@ def _of_torchvision(model: ModelConfig, target: str, state: dict[str, Tensor]) -
     name = str(model.network.get("name", target.rpartition(".")[2]))
     try:
         default = models.get_model_weights(name).DEFAULT
-    except ValueError:
+    except ValueError:  # no model's name: one of torchvision's classes
+        if state:
+            return Weights(state)
         raise ConfigError(f"torchvision has no pretrained weights for `{target}`.") from None
     try:
         state = state or models.get_model(name, weights=default).state_dict()
