@@ -1,6 +1,7 @@
 """From a checked configuration to the parts of a run, and whether they agree with each other."""
 
 import inspect
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +12,17 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
 from pytorch_lightning.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
+from pytorch_lightning.utilities.seed import isolate_rng
 
 from cxr_lightning.config import DataConfig, TrainConfig, TrainerConfig
 from cxr_lightning.data.datamodule import XrayDataModule
-from cxr_lightning.errors import CheckpointError, ConfigError, DataError, did_you_mean
-from cxr_lightning.models.backbones import load_pretrained, resolve_normalisation
+from cxr_lightning.errors import CheckpointError, ConfigError, CxrError, DataError, did_you_mean
 from cxr_lightning.models.classifier import Classifier
+from cxr_lightning.models.losses import build_loss
+from cxr_lightning.models.network import Network, check_logits
+from cxr_lightning.models.weights import Weights, copy_weights, read_weights
 from cxr_lightning.runs.folder import KEYS_IGNORED_ON_RESUME
+from cxr_lightning.trust import check_node
 
 if TYPE_CHECKING:
     from cxr_lightning.callbacks.pruning import Pruning
@@ -57,7 +62,7 @@ def build_datamodule(config: TrainConfig) -> XrayDataModule:
         config.data,
         config.split,
         config.augment,
-        balanced=config.imbalance.name == "balanced_sampler",
+        balanced=config.imbalance.balanced_sampler,
         seed=config.seed,
     )
 
@@ -84,44 +89,81 @@ def check_data(config: TrainConfig, datamodule: XrayDataModule) -> None:
         )
 
 
+def check_model(config: TrainConfig) -> None:
+    """Build network and loss, and process two images, before any image is read.
+
+    The global random state stays as it is. Without data.classes, the test is for two classes.
+
+    Raises:
+        ConfigError: the network or the loss cannot be built, or does not return what it must.
+        CheckpointError: `model.weights` cannot be read, or does not fit.
+    """
+    n_classes = len(config.data.classes or {}) or config.model.num_classes or 2
+    with isolate_rng():
+        arguments, weights = _network_arguments(config)
+        network = Network(**arguments, num_classes=n_classes)
+        if weights is not None:
+            copy_weights(weights, network.backbone, config.model, n_classes)
+        check_logits(network, config.model.name, n_classes, config.data.image_size)
+        build_loss(config.imbalance.loss, [1] * n_classes)
+
+
+def _network_arguments(config: TrainConfig) -> tuple[dict[str, Any], Weights | None]:
+    """What `Network` takes but num_classes, in plain values; and its pretrained weights."""
+    model = config.model
+    weights = None if model.weights is None else read_weights(model)
+    arguments = {
+        "node": model.network,
+        "image_size": config.data.image_size,
+        "channels": model.channels,
+        "mean": model.mean or (weights and weights.mean),
+        "std": model.std or (weights and weights.std),
+        "channels_last": model.channels_last,
+    }
+    return arguments, weights
+
+
 def build_classifier(config: TrainConfig, datamodule: XrayDataModule) -> Classifier:
     """The network with its loss and optimizer; pretrained weights are copied in here."""
     datamodule.setup()
-    mean, std = resolve_normalisation(config.model)
-    counts = datamodule.counts()["train"]
+    network, weights = _network_arguments(config)
     classifier = Classifier(
-        network={
-            "library": config.model.library,
-            "name": config.model.name,
-            "image_size": config.data.image_size,
-            "mean": mean,
-            "std": std,
-            "channels_last": config.model.channels_last,
-            "kwargs": config.model.kwargs,
-        },
+        network=network,
         classes=list(datamodule.classes),
-        class_counts=[int(n) for n in counts],
+        class_counts=[int(n) for n in datamodule.counts()["train"]],
         imbalance=config.imbalance.model_dump(),
         optim=config.optim.model_dump(),
         run=config.model_dump(mode="json"),
     )
-    if config.model.weights is not None:
-        load_pretrained(classifier.network.backbone, config.model)
+    if weights is not None:
+        backbone = classifier.network.backbone
+        copy_weights(weights, backbone, config.model, len(datamodule.classes))
     return classifier
 
 
-def load_classifier(file: Path) -> Classifier:
+def load_classifier(file: Path, trust: Sequence[str] = ()) -> Classifier:
     """The classifier of a checkpoint, ready to evaluate.
 
+    `trust` names packages or classes that it may build besides those of `cxr_lightning.trust`.
+    Lightning's `load_from_checkpoint` would also call what a file gives as its `hparams_type`.
+
     Raises:
-        CheckpointError: not a checkpoint of this framework.
+        CheckpointError: not a checkpoint of this framework, or not to be trusted.
     """
     try:
-        return Classifier.load_from_checkpoint(file, map_location="cpu", weights_only=True)
+        loaded = torch.load(file, map_location="cpu", weights_only=True)
+        hparams = loaded["hyper_parameters"]
+        check_node("model.network", hparams["network"]["node"], trust)
+        check_node("imbalance.loss", hparams["imbalance"]["loss"], trust)
+        classifier = Classifier(**hparams)
+        classifier.load_state_dict(loaded["state_dict"])
+    except CxrError:
+        raise
     except Exception as error:  # torch raises unpickling, zip, key and runtime errors
         raise CheckpointError(
             f"ckpt_path={file} is not a checkpoint of cxr-train ({type(error).__name__})."
         ) from error
+    return classifier
 
 
 def as_trained(data: DataConfig, trained: DataConfig, classes: list[str]) -> DataConfig:

@@ -73,25 +73,29 @@ class SplitConfig(Section):
     leak: Literal["error", "drop"] = "error"
 
 
-class ModelConfig(Section):
-    """Which backbone, from which library, starting from which weights (`conf/model`)."""
+def _last_part(target: Any) -> str:
+    return str(target).rpartition(".")[2]
 
-    name: str
-    library: Literal["own", "torchvision", "timm"]
+
+class ModelConfig(Section):
+    """Which network, starting from which weights (`conf/model`)."""
+
+    network: Target
+    name: str = Field(default_factory=lambda data: _last_part(data["network"].get("_target_")))
+    channels: int = Field(default=3, ge=1)
     weights: str | None = None
     mean: list[float] | None = None
     std: list[Annotated[float, Field(gt=0)]] | None = None
     num_classes: int | None = None
     channels_last: bool = True
-    kwargs: dict[str, Any] = {}
 
 
 class ImbalanceConfig(Section):
     """How the loss or the sampler answers unequal class sizes (`conf/imbalance`)."""
 
-    name: Literal["none", "class_weights", "balanced_sampler", "focal", "logit_adjustment"]
-    gamma: float = Field(default=2.0, ge=0)
-    tau: float = Field(default=1.0, ge=0)
+    loss: Target
+    name: str = Field(default_factory=lambda data: _last_part(data["loss"].get("_target_")))
+    balanced_sampler: bool = False
 
 
 class OptimConfig(Section):
@@ -156,6 +160,7 @@ class EvaluateConfig(Section):
     name: str = Field(min_length=1)
     folder: Folder
     ckpt_path: UserPath
+    trust: list[str] = []
     subset: Literal["train", "val", "test", "all"]
     n_resamples: int = Field(ge=100)
     data: dict[str, Any]
@@ -169,6 +174,7 @@ class PredictConfig(Section):
     name: str = Field(min_length=1)
     folder: Folder
     ckpt_path: UserPath
+    trust: list[str] = []
     input: UserPath
     output: UserPath
     batch_size: int = Field(ge=1)

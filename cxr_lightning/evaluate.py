@@ -39,7 +39,7 @@ def run(cfg: DictConfig) -> "TrainResult":
     from cxr_lightning.data.datamodule import XrayDataModule
     from cxr_lightning.train import TrainResult
 
-    classifier = assemble.load_classifier(config.ckpt_path)
+    classifier = assemble.load_classifier(config.ckpt_path, config.trust)
     trained = parse(TrainConfig, classifier.hparams["run"])
     classes: list[str] = classifier.hparams["classes"]
 

@@ -34,7 +34,7 @@ def run(cfg: DictConfig) -> Path:
     from cxr_lightning.data.unlabelled import FileDataset
     from cxr_lightning.runs.writing import write_csv
 
-    classifier = assemble.load_classifier(config.ckpt_path)
+    classifier = assemble.load_classifier(config.ckpt_path, config.trust)
     trained = parse(TrainConfig, classifier.hparams["run"])
     classes: list[str] = classifier.hparams["classes"]
     trainer_config = device_config(trained.trainer, config.trainer)

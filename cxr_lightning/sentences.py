@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
@@ -55,9 +56,18 @@ def _known_keys() -> dict[str, list[Path]]:
         group = ".".join(file.parent.relative_to(conf_dir()).parts)
         content = OmegaConf.to_container(OmegaConf.load(file)) or {}
         assert isinstance(content, dict)
-        names = [str(key) for key in content if key not in ("defaults", "hydra")]
-        for name in names:
-            keys.setdefault(f"{group}.{name}" if group else name, []).append(file)
         keys.setdefault(group, [])
+        for name in _names(content, group):
+            keys.setdefault(name, []).append(file)
     keys.pop("")
     return keys
+
+
+def _names(content: dict[Any, Any], above: str) -> list[str]:
+    """Every key below `above`, however deep, without Hydra's own."""
+    names = []
+    for key, value in content.items():
+        if key not in ("defaults", "hydra", "_target_"):
+            names.append(f"{above}.{key}" if above else str(key))
+            names += _names(value, names[-1]) if isinstance(value, dict) else []
+    return names

@@ -63,6 +63,7 @@ def _train(config: TrainConfig) -> TrainResult:
     from cxr_lightning.runs.checkpoint_io import AtomicCheckpointIO
 
     assemble.check_run(config)
+    assemble.check_model(config)
     callbacks, loggers = build_all(config.callbacks), build_all(config.logger)
     seed_everything(config.seed, workers=True, verbose=False)
     datamodule = assemble.build_datamodule(config)

@@ -85,7 +85,7 @@ def classifier(composed: Callable[..., DictConfig]) -> Callable[..., Classifier]
         config = parse(TrainConfig, composed("train", *overrides))
         torch.manual_seed(seed)
         return Classifier(
-            network={"library": "own", "name": "cnn5", "image_size": SIZE_PX},
+            network={"node": config.model.network, "image_size": SIZE_PX, "channels": 1},
             classes=CLASSES,
             class_counts=[3, 5, 3],
             imbalance=config.imbalance.model_dump(),

@@ -1,18 +1,24 @@
 """Each loss against hand arithmetic, and against cross-entropy where it must fall back to it."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from omegaconf import DictConfig
+from torch import Tensor
 
-from cxr_lightning.config import ImbalanceConfig
+from cxr_lightning.config import TrainConfig, parse
+from cxr_lightning.errors import ConfigError
 from cxr_lightning.models.losses import (
     FocalLoss,
     LogitAdjustedLoss,
     build_loss,
     inverse_frequency,
 )
+
+LossOf = Callable[..., Tensor]
 
 COUNTS = [10, 30, 60]  # N = 100, C = 3
 # Softmax of a row of logarithms is the row of shares: the true classes have p = .5, .6, .1.
@@ -22,7 +28,7 @@ TRUE_SHARES = (0.5, 0.6, 0.1)
 
 
 def logits() -> Tensor:
-    """Logarithms of the shares, shifted: softmax must not depend on a constant a row."""
+    """Logarithms of the shares, shifted: softmax must not depend on a constant per row."""
     return torch.tensor(SHARES).log() + torch.tensor([[0.0], [3.0], [-5.0]])
 
 
@@ -31,25 +37,31 @@ def cross_entropy() -> float:
     return -sum(math.log(p) for p in TRUE_SHARES) / 3
 
 
-def loss_of(name: str, **values: float) -> Tensor:
-    loss = build_loss(ImbalanceConfig.model_validate({"name": name, **values}), COUNTS)
-    result: Tensor = loss(logits(), LABELS)
-    return result
+@pytest.fixture
+def loss_of(composed: Callable[..., DictConfig]) -> LossOf:
+    """`loss_of("focal", "imbalance.loss.gamma=1")`: the value for the logits and labels above."""
+
+    def value(option: str, *overrides: str) -> Tensor:
+        config = parse(TrainConfig, composed("train", f"imbalance={option}", *overrides))
+        result: Tensor = build_loss(config.imbalance.loss, COUNTS)(logits(), LABELS)
+        return result
+
+    return value
 
 
 def test_class_weights_are_n_over_c_times_count() -> None:
     # 100 / (3 · 10), 100 / (3 · 30), 100 / (3 · 60)
     expected = torch.tensor([10 / 3, 10 / 9, 5 / 9])
-    torch.testing.assert_close(inverse_frequency(torch.tensor(COUNTS).float()), expected)
+    torch.testing.assert_close(inverse_frequency(COUNTS), expected)
 
 
 def test_the_mean_class_weight_of_an_image_is_one() -> None:
-    counts = torch.tensor([7.0, 193.0, 800.0, 41.0])
-    mean = (inverse_frequency(counts) * counts).sum() / counts.sum()
+    counts = [7, 193, 800, 41]
+    mean = (inverse_frequency(counts) * torch.tensor(counts)).sum() / sum(counts)
     assert mean.item() == pytest.approx(1, rel=1e-6)
 
 
-def test_class_weighted_loss_is_torchs_weighted_mean() -> None:
+def test_class_weighted_loss_is_torchs_weighted_mean(loss_of: LossOf) -> None:
     # Weights 10/3, 10/9, 5/9 are as 6 : 2 : 1, and torch divides by their sum:
     # -(6 ln .5 + 2 ln .6 + 1 ln .1) / 9
     expected = -(6 * math.log(0.5) + 2 * math.log(0.6) + math.log(0.1)) / 9
@@ -58,24 +70,30 @@ def test_class_weighted_loss_is_torchs_weighted_mean() -> None:
 
 
 @pytest.mark.parametrize("name", ["none", "balanced_sampler"])
-def test_without_a_loss_of_its_own_an_option_uses_plain_cross_entropy(name: str) -> None:
+def test_without_a_loss_of_its_own_an_option_uses_plain_cross_entropy(
+    name: str, loss_of: LossOf
+) -> None:
     assert loss_of(name).item() == pytest.approx(cross_entropy(), rel=1e-6)
 
 
 @pytest.mark.parametrize("gamma", [0.5, 2.0])
-def test_focal_loss_weighs_each_image_by_how_wrong_it_is(gamma: float) -> None:
+def test_focal_loss_weighs_each_image_by_how_wrong_it_is(gamma: float, loss_of: LossOf) -> None:
     # mean of -(1 - p)^γ ln p; for γ = 2: (.25 · .6931 + .16 · .5108 + .81 · 2.3026) / 3
     expected = -sum((1 - p) ** gamma * math.log(p) for p in TRUE_SHARES) / 3
-    assert loss_of("focal", gamma=gamma).item() == pytest.approx(expected, rel=1e-6)
+    assert loss_of("focal", f"imbalance.loss.gamma={gamma}").item() == pytest.approx(
+        expected, rel=1e-6
+    )
 
 
-def test_focal_loss_with_gamma_2_has_the_number_worked_out_on_paper() -> None:
+def test_focal_loss_with_gamma_2_has_the_number_worked_out_on_paper(loss_of: LossOf) -> None:
     # .173287 + .081732 + 1.865094 = 2.120113; / 3 = .706704
-    assert loss_of("focal", gamma=2).item() == pytest.approx(0.706704, abs=1e-6)
+    assert loss_of("focal").item() == pytest.approx(0.706704, abs=1e-6)
 
 
-def test_focal_loss_with_gamma_0_is_cross_entropy() -> None:
-    assert loss_of("focal", gamma=0).item() == pytest.approx(cross_entropy(), rel=1e-6)
+def test_focal_loss_with_gamma_0_is_cross_entropy(loss_of: LossOf) -> None:
+    assert loss_of("focal", "imbalance.loss.gamma=0").item() == pytest.approx(
+        cross_entropy(), rel=1e-6
+    )
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
@@ -93,7 +111,7 @@ def test_focal_loss_of_a_certain_image_has_finite_gradients(gamma: float) -> Non
 def test_logit_adjustment_adds_the_log_of_the_class_share() -> None:
     # Shares .8 and .2, equal logits, τ = 1: softmax of (ln .8, ln .2) is (.8, .2), so an image of
     # the common class costs -ln .8 = .2231 and one of the rare class -ln .2 = 1.6094.
-    loss = LogitAdjustedLoss(torch.tensor([80.0, 20.0]), tau=1)
+    loss = LogitAdjustedLoss([80, 20], tau=1)
     equal = torch.zeros(1, 2)
     assert loss(equal, torch.tensor([0])).item() == pytest.approx(0.223144, abs=1e-6)
     assert loss(equal, torch.tensor([1])).item() == pytest.approx(1.609438, abs=1e-6)
@@ -101,31 +119,72 @@ def test_logit_adjustment_adds_the_log_of_the_class_share() -> None:
 
 def test_tau_is_the_power_of_the_class_share() -> None:
     # τ = 2: softmax of 2 (ln .8, ln .2) is (.64, .04) / .68, so the rare class costs ln 17.
-    loss = LogitAdjustedLoss(torch.tensor([80.0, 20.0]), tau=2)
+    loss = LogitAdjustedLoss([80, 20], tau=2)
     value = loss(torch.zeros(1, 2), torch.tensor([1]))
     assert value.item() == pytest.approx(math.log(17), rel=1e-6)
 
 
-def test_logit_adjustment_by_name_uses_the_training_counts() -> None:
+def test_logit_adjustment_by_name_uses_the_training_counts(loss_of: LossOf) -> None:
     # Row by row p_y n_y / Σ p n, n = 10, 30, 60: 5/(5+9+12), 18/(2+18+12), 6/(7+6+6).
     expected = -(math.log(5 / 26) + math.log(18 / 32) + math.log(6 / 19)) / 3
-    assert loss_of("logit_adjustment", tau=1).item() == pytest.approx(expected, rel=1e-6)
+    assert loss_of("logit_adjustment").item() == pytest.approx(expected, rel=1e-6)
 
 
-def test_logit_adjustment_with_tau_0_is_cross_entropy() -> None:
-    assert loss_of("logit_adjustment", tau=0).item() == pytest.approx(cross_entropy(), rel=1e-6)
+def test_logit_adjustment_with_tau_0_is_cross_entropy(loss_of: LossOf) -> None:
+    assert loss_of("logit_adjustment", "imbalance.loss.tau=0").item() == pytest.approx(
+        cross_entropy(), rel=1e-6
+    )
+
+
+@pytest.mark.parametrize("option", ["none", "class_weights", "logit_adjustment"])
+def test_label_smoothing_gives_every_class_its_share(option: str, loss_of: LossOf) -> None:
+    # torch, ε = .3: .7 of the true class's loss and .1 of each of the three; a class's loss is
+    # weighted with its own weight, and the sum divided by the weights of the true classes.
+    weights = {"class_weights": [10 / 3, 10 / 9, 5 / 9]}.get(option, [1, 1, 1])
+    shift = {"logit_adjustment": [0.1, 0.3, 0.6]}.get(option, [1, 1, 1])
+    total = 0.0
+    for shares, label in zip(SHARES, LABELS.tolist(), strict=True):
+        adjusted = [p * s for p, s in zip(shares, shift, strict=True)]
+        log_p = [w * math.log(a / sum(adjusted)) for a, w in zip(adjusted, weights, strict=True)]
+        total -= 0.7 * log_p[label] + 0.1 * sum(log_p)
+    value = loss_of(option, "+imbalance.loss.label_smoothing=0.3")
+    assert value.item() == pytest.approx(total / sum(weights), rel=1e-5)
+
+
+def test_a_loss_of_torch_is_a_line_of_yaml(loss_of: LossOf) -> None:
+    # Margin loss of a row: Σ over wrong classes of max(0, 1 - x_true + x) / C; logits are ln p.
+    rows = [(0.5, (0.3, 0.2)), (0.6, (0.2, 0.2)), (0.1, (0.7, 0.2))]
+    hinges = [max(0, 1 - math.log(true / p)) for true, wrong in rows for p in wrong]
+    value = loss_of("none", "imbalance.loss._target_=torch.nn.MultiMarginLoss")
+    assert value.item() == pytest.approx(sum(hinges) / 3 / 3, rel=1e-6)
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"),
+    ("node", "sentence"),
     [
-        ("none", nn.CrossEntropyLoss),
-        ("balanced_sampler", nn.CrossEntropyLoss),
-        ("class_weights", nn.CrossEntropyLoss),
-        ("focal", FocalLoss),
-        ("logit_adjustment", LogitAdjustedLoss),
+        (
+            {"_target_": "torch.nn.BCEWithLogitsLoss"},
+            r"called on logits \(2, 3\) and lab",
+        ),
+        (
+            {"_target_": "torch.nn.CrossEntropyLoss", "reduction": "none"},
+            "one finite number",
+        ),
+        ({"_target_": "torch.nn.Identity"}, r"`torch.nn.Identity` cannot be called on"),
+        ({"_target_": "cxr_lightning.models.losses.FocalLos"}, "did you mean `FocalLoss`"),
+        ({"_target_": "cxr_lightning.models.losses.FocalLoss", "gamma": -1}, "gamma should be gre"),
+        ({"_target_": "cxr_lightning.models.losses.LogitAdjustedLoss", "tau": -1}, "tau should be"),
+        ({"_target_": "cxr_lightning.models.losses.FocalLoss", "gamma": "abc"}, "gamma='abc' of"),
+        ({"_target_": "cxr_lightning.models.losses.FocalLoss", "tau": 1}, "unexpected.*'tau'"),
+        ({"gamma": 1}, "without `_target_`"),
     ],
 )
-def test_every_option_has_its_loss(name: str, kind: type[nn.Module]) -> None:
-    config = ImbalanceConfig.model_validate({"name": name})
-    assert type(build_loss(config, COUNTS)) is kind
+def test_a_loss_that_cannot_work_is_a_sentence(node: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        build_loss(node, COUNTS)
+
+
+def test_a_class_without_training_images_has_no_finite_loss() -> None:
+    node = {"_target_": "cxr_lightning.models.losses.LogitAdjustedLoss"}
+    with pytest.raises(ConfigError, match=r"one finite number per batch.*it returned (inf|nan)"):
+        build_loss(node, [0, 30, 60])

@@ -1,51 +1,46 @@
-"""Backbones, preprocessing, and pretrained weights."""
+"""Backbones, preprocessing, and the one forward pass before a run."""
 
 import math
+import random
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
+from cxr_lightning.assemble import check_model
 from cxr_lightning.config import ModelConfig, TrainConfig, conf_dir, parse
-from cxr_lightning.errors import CheckpointError, ConfigError
-from cxr_lightning.models.backbones import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    build_backbone,
-    load_pretrained,
-    resolve_normalisation,
-)
-from cxr_lightning.models.network import Network, Preprocess
+from cxr_lightning.errors import ConfigError
+from cxr_lightning.models.network import Network, Preprocess, filled_in
 
+Composed = Callable[..., DictConfig]
+ModelOf = Callable[..., ModelConfig]
+
+IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 MODELS = sorted(file.stem for file in (conf_dir() / "model").glob("*.yaml"))
-SMALLER = {"timm": ["model.name=mobilenetv3_small_050"]}
+SMALLER = {
+    "timm": ["model.network.model_name=mobilenetv3_small_050"],
+    "torchvision": ["model.network.name=squeezenet1_1"],
+}
 
 
-def model_config(option: str, *overrides: str) -> ModelConfig:
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = compose("train", [f"model={option}", "name=x", "folder=/x", *overrides])
-    return parse(TrainConfig, cfg).model
+@pytest.fixture
+def model_config(composed: Composed) -> ModelOf:
+    return lambda option, *more: (
+        parse(TrainConfig, composed("train", f"model={option}", *more)).model
+    )
 
 
 def network_of(model: ModelConfig, **changes: Any) -> Network:
     torch.manual_seed(0)
-    arguments: dict[str, Any] = {
-        "library": model.library,
-        "name": model.name,
-        "num_classes": 4,
-        "image_size": 64,
-        "mean": model.mean,
-        "std": model.std,
-        "channels_last": model.channels_last,
-        "kwargs": model.kwargs,
-    }
-    return Network(**arguments | changes)
+    keys = {"channels", "mean", "std", "channels_last"}
+    arguments: dict[str, Any] = {"node": model.network, "num_classes": 4, "image_size": 64}
+    return Network(**arguments | model.model_dump(include=keys) | changes)
 
 
 def images(n: int = 2, size_px: int = 64) -> Tensor:
@@ -57,22 +52,13 @@ def n_parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-def weights_config(weights: str | None, **changes: Any) -> ModelConfig:
-    values = {"name": "resnet18", "library": "torchvision", "weights": weights, **changes}
-    return ModelConfig.model_validate(values)
-
-
 # --- backbones -----------------------------------------------------------------------------------
 
 
-def test_the_models_of_the_design_are_there() -> None:
-    assert set(MODELS) >= {
-        *("cnn5", "resnet18", "resnet34", "resnet50", "resnet101", "plain18", "timm")
-    }
-
-
 @pytest.mark.parametrize("option", MODELS)
-def test_every_model_turns_grey_pixels_into_logits_with_all_its_parameters(option: str) -> None:
+def test_every_model_turns_grey_pixels_into_logits_with_all_its_parameters(
+    option: str, model_config: ModelOf
+) -> None:
     network = network_of(model_config(option, *SMALLER.get(option, [])))
     logits = network(images())
     assert logits.shape == (2, 4)
@@ -83,7 +69,7 @@ def test_every_model_turns_grey_pixels_into_logits_with_all_its_parameters(optio
     assert [name for name, p in network.named_parameters() if p.grad is None] == []
 
 
-def test_resnets_are_torchvisions() -> None:
+def test_resnets_are_torchvisions(model_config: ModelOf) -> None:
     # ResNet-18 of torchvision's table has 11,689,512 parameters, its head of 1000 classes 513,000;
     # ours has 512 · 4 + 4 = 2,052 there.
     expected = 11_689_512 - 513_000 + 2_052
@@ -95,7 +81,9 @@ def test_resnets_are_torchvisions() -> None:
     assert n_parameters(resnet50) == 25_557_032 - (2048 + 1) * 1000 + (2048 + 1) * 4
 
 
-def test_plain18_is_resnet18_without_the_projections_of_its_skip_connections() -> None:
+def test_plain18_is_resnet18_without_the_projections_of_its_skip_connections(
+    model_config: ModelOf,
+) -> None:
     with_skips = network_of(model_config("resnet18")).backbone.state_dict()
     plain = network_of(model_config("plain18")).backbone.state_dict()
     expected = {k: v.shape for k, v in with_skips.items() if "downsample" not in k}
@@ -106,7 +94,7 @@ def test_plain18_is_resnet18_without_the_projections_of_its_skip_connections() -
     assert n_parameters(network_of(model_config("plain18"))) == 11_178_564 - difference
 
 
-def test_a_plain_block_does_not_add_its_input() -> None:
+def test_a_plain_block_does_not_add_its_input(model_config: ModelOf) -> None:
     # With its last batch norm at scale 0, a block with a skip connection passes its input on.
     plain = network_of(model_config("plain18")).backbone.layer1[0]
     residual = network_of(model_config("resnet18")).backbone.layer1[0]
@@ -117,7 +105,7 @@ def test_a_plain_block_does_not_add_its_input() -> None:
         torch.testing.assert_close(block(x), expected)
 
 
-def test_cnn5_has_five_layers_and_the_sizes_it_says() -> None:
+def test_cnn5_has_five_layers_and_the_sizes_it_says(model_config: ModelOf) -> None:
     network = network_of(model_config("cnn5"))
     layers = [m for m in network.backbone.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     assert len(layers) == 5
@@ -125,7 +113,7 @@ def test_cnn5_has_five_layers_and_the_sizes_it_says() -> None:
     assert [n_parameters(layer) for layer in layers] == [160, 4640, 18496, 524_416, 516]
 
 
-def test_cnn5_pools_before_relu_what_others_pool_after_it() -> None:
+def test_cnn5_pools_before_relu_what_others_pool_after_it(model_config: ModelOf) -> None:
     backbone = network_of(model_config("cnn5")).backbone
     assert isinstance(backbone.features, nn.Sequential)
     convolutions = [m for m in backbone.features if isinstance(m, nn.Conv2d)]
@@ -138,61 +126,21 @@ def test_cnn5_pools_before_relu_what_others_pool_after_it() -> None:
 
 
 @pytest.mark.parametrize("size_px", [16, 30, 100])
-def test_cnn5_takes_sizes_that_its_pooling_does_not_divide(size_px: int) -> None:
+def test_cnn5_takes_sizes_that_its_pooling_does_not_divide(
+    size_px: int, model_config: ModelOf
+) -> None:
     network = network_of(model_config("cnn5"), image_size=size_px)
     assert network(images(1, size_px)).shape == (1, 4)
 
 
-def test_any_classification_model_of_torchvision_can_be_named() -> None:
-    model = model_config("resnet18", "model.name=squeezenet1_1")
-    assert network_of(model)(images()).shape == (2, 4)
-
-
-def test_model_kwargs_reach_the_library() -> None:
-    model = model_config("timm", *SMALLER["timm"], "+model.kwargs.drop_rate=0.5")
-    network = network_of(model)
-    assert network.backbone.drop_rate == 0.5
-
-
 @pytest.mark.parametrize("option", ["cnn5", "resnet18"])
-def test_channels_last_is_a_matter_of_speed_only(option: str) -> None:
+def test_channels_last_is_a_matter_of_speed_only(option: str, model_config: ModelOf) -> None:
     model = model_config(option)
     first, last = network_of(model, channels_last=False), network_of(model, channels_last=True)
     weight = next(p for p in last.parameters() if p.ndim == 4 and p.shape[1] > 1)
     assert weight.is_contiguous(memory_format=torch.channels_last)
     assert not weight.is_contiguous()
     torch.testing.assert_close(first(images()), last(images()), rtol=1e-4, atol=1e-5)
-
-
-def test_an_unknown_model_of_torchvision_is_a_sentence_with_the_known_ones() -> None:
-    with pytest.raises(ConfigError) as error:
-        build_backbone("torchvision", "resnet19", 4, 64)
-    assert "torchvision has no classification model `resnet19`; it has" in str(error.value)
-    assert "resnet18" in str(error.value)
-    assert "fasterrcnn" not in str(error.value)  # a detector
-
-
-def test_an_unknown_model_of_timm_is_a_sentence_with_close_ones() -> None:
-    with pytest.raises(ConfigError, match="timm has no model `resnet19`") as error:
-        build_backbone("timm", "resnet19", 4, 64)
-    assert "resnet18" in str(error.value)
-
-
-def test_an_unknown_model_of_ours_is_a_sentence() -> None:
-    with pytest.raises(ConfigError, match=r"model.name=cnn6 is not ours: cnn5 or plain18"):
-        build_backbone("own", "cnn6", 4, 64)
-
-
-def test_without_timm_the_sentence_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(ConfigError, match=r"pip install 'cxr-lightning\[timm\]'"):
-        build_backbone("timm", "efficientnet_b0", 4, 64)
-
-
-def test_arguments_that_a_backbone_does_not_take_are_a_sentence() -> None:
-    for library, name in (("own", "cnn5"), ("torchvision", "resnet18"), ("timm", "resnet18")):
-        with pytest.raises(ConfigError, match=rf"{name} does not take model.kwargs.*`?colour"):
-            build_backbone(library, name, 4, 64, {"colour": 3})
 
 
 # --- preprocessing -------------------------------------------------------------------------------
@@ -221,7 +169,7 @@ def test_preprocessing_normalises_each_channel_with_its_own_values() -> None:
     torch.testing.assert_close(result, expected, rtol=0, atol=1e-6)
 
 
-def test_the_network_scales_by_itself() -> None:
+def test_the_network_scales_by_itself(model_config: ModelOf) -> None:
     network = network_of(model_config("resnet18"), mean=IMAGENET_MEAN, std=IMAGENET_STD).eval()
     grey = images()
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
@@ -230,158 +178,221 @@ def test_the_network_scales_by_itself() -> None:
     torch.testing.assert_close(network(grey.float()), network(grey))  # still 0 to 255
 
 
-def test_the_normalisation_is_part_of_the_checkpoint() -> None:
+def test_the_normalisation_is_part_of_the_checkpoint(model_config: ModelOf) -> None:
     state = network_of(model_config("resnet18"), mean=[0.5], std=[0.25]).state_dict()
     assert state["preprocess.mean"].item() == 0.5
     assert state["preprocess.std"].item() == 0.25
 
 
-def test_a_mean_for_channels_that_the_network_does_not_have_is_a_sentence() -> None:
+def test_a_mean_for_channels_that_the_network_does_not_have_is_a_sentence(
+    model_config: ModelOf,
+) -> None:
     with pytest.raises(ConfigError, match=r"model.mean has 3 values.* reads 1 channel"):
         network_of(model_config("cnn5"), mean=IMAGENET_MEAN, std=IMAGENET_STD)
     with pytest.raises(ConfigError, match=r"model.std has 2 values.* reads 3 channels"):
         network_of(model_config("resnet18"), mean=[0.5], std=[0.2, 0.2])
 
 
-# --- pretrained weights --------------------------------------------------------------------------
+# --- what is built fits what is asked for ------------------------------------------------------
 
 
-def test_imagenets_normalisation_belongs_to_pretrained_weights() -> None:
-    assert resolve_normalisation(weights_config(None)) == (None, None)
-    assert resolve_normalisation(weights_config("DEFAULT")) == (IMAGENET_MEAN, IMAGENET_STD)
-    assert resolve_normalisation(weights_config("DEFAULT", mean=[0.5])) == ([0.5], None)
-    # A checkpoint of a network that reads one channel never saw ImageNet.
-    own = weights_config("a.ckpt", library="own", name="cnn5")
-    assert resolve_normalisation(own) == (None, None)
+MY_NETS = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, num_classes, in_channels, width=8):
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(in_channels, width, 3), nn.Linear(width, num_classes)
+
+    def forward(self, x):
+        return self.fc(self.conv(x).mean((2, 3)))
+
+class DictNet(Net):
+    def forward(self, x):
+        return {"logits": super().forward(x)}
+
+class SevenNet(Net):
+    def __init__(self, num_classes, in_channels):
+        super().__init__(7, in_channels)
+
+class IntegerNet(Net):
+    def forward(self, x):
+        return super().forward(x).long()
+
+class Headless(nn.Module):
+    def __init__(self, width=3):
+        super().__init__()
+"""
 
 
-def test_weights_from_a_path_are_copied_but_for_a_head_of_another_size(tmp_path: Path) -> None:
-    torch.manual_seed(1)
-    pretrained = resnet18(num_classes=1000).state_dict()
-    # Batch norm statistics are 0 and 1 in a new network; pretrained ones are not.
-    pretrained["bn1.running_mean"] += 0.25
-    torch.save(pretrained, tmp_path / "imagenet.pth")
-    backbone = network_of(model_config("resnet18")).backbone
-    before = {key: value.clone() for key, value in backbone.state_dict().items()}
-    load_pretrained(backbone, weights_config(str(tmp_path / "imagenet.pth")))
-    after = backbone.state_dict()
-    head = {"fc.weight", "fc.bias"}
-    assert {k for k in after if torch.equal(after[k], pretrained[k])} == set(after) - head
-    assert all(torch.equal(after[key], before[key]) for key in head)
+@pytest.fixture
+def my_nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user's module `my_nets`, and one that cannot be imported."""
+    (tmp_path / "my_nets.py").write_text(MY_NETS, encoding="utf-8")
+    (tmp_path / "broken_nets.py").write_text("import no_such_library", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_nets", raising=False)
 
 
-def test_weights_from_a_checkpoint_of_ours_are_copied_with_the_head(tmp_path: Path) -> None:
-    trained = network_of(model_config("cnn5"))
-    nn.init.constant_(trained.backbone.head.bias, 0.125)
-    state = {f"network.{key}": value for key, value in trained.state_dict().items()}
-    torch.save({"epoch": 3, "state_dict": state}, tmp_path / "best.ckpt")
-    torch.manual_seed(2)
-    fresh, _ = build_backbone("own", "cnn5", 4, 64)
-    model = weights_config(str(tmp_path / "best.ckpt"), library="own", name="cnn5")
-    load_pretrained(fresh, model)
-    for key, value in trained.backbone.state_dict().items():
-        assert torch.equal(fresh.state_dict()[key], value), key
+def check(composed: Composed, *overrides: str) -> None:
+    small = ["data=kaggle", "data.image_size=64", *overrides]
+    check_model(parse(TrainConfig, composed("train", *small)))
 
 
-def test_weights_that_do_not_fit_are_a_sentence(tmp_path: Path) -> None:
-    torch.save(network_of(model_config("cnn5")).backbone.state_dict(), tmp_path / "cnn5.pth")
-    backbone = network_of(model_config("resnet18")).backbone
-    with pytest.raises(CheckpointError) as error:
-        load_pretrained(backbone, weights_config(str(tmp_path / "cnn5.pth")))
-    # 20 convolutions, 20 batch norms of 5 tensors, and the head's 2 are 122.
-    assert f"{tmp_path / 'cnn5.pth'} does not fit resnet18: 122 of 122 tensors" in str(error.value)
+def test_the_framework_fills_in_what_a_target_names(my_nets: None) -> None:
+    def given(target: str, **node: Any) -> dict[str, Any]:
+        return filled_in({"_target_": target, **node}, 4, 64, 1)
+
+    assert given("torchvision.models.resnet18") == {"num_classes": 4}
+    assert given("timm.create_model") == {"num_classes": 4, "in_chans": 1}
+    assert given("my_nets.Net") == {"num_classes": 4, "in_channels": 1}
+    cnn5 = given("cxr_lightning.models.cnn5.CNN5")
+    assert cnn5 == {"num_classes": 4, "image_size": 64, "in_channels": 1}
+    assert given("my_nets.Net", in_channels=2) == {"num_classes": 4}  # what is said stays
 
 
-def test_weights_that_fit_all_but_a_hidden_layer_are_refused(tmp_path: Path) -> None:
-    # A cnn5 for images of another size: left random, its largest layer would pass unnoticed.
-    torch.save(build_backbone("own", "cnn5", 4, 32)[0].state_dict(), tmp_path / "32px.pth")
-    model = weights_config(str(tmp_path / "32px.pth"), library="own", name="cnn5")
-    with pytest.raises(CheckpointError, match=r"does not fit cnn5: 1 of 10.*hidden\.weight"):
-        load_pretrained(build_backbone("own", "cnn5", 4, 64)[0], model)
-
-
-def test_weights_from_a_file_that_holds_none_are_a_sentence(tmp_path: Path) -> None:
-    backbone = network_of(model_config("cnn5")).backbone
-    (tmp_path / "notes.txt").write_text("no weights here")
-    with pytest.raises(CheckpointError, match=r"model.weights=.*notes.txt cannot be read"):
-        load_pretrained(backbone, weights_config(str(tmp_path / "notes.txt")))
-    torch.save(torch.zeros(3), tmp_path / "tensor.pth")
-    with pytest.raises(CheckpointError, match=r"model.weights=.*tensor.pth .*no state dict"):
-        load_pretrained(backbone, weights_config(str(tmp_path / "tensor.pth")))
-    with pytest.raises(CheckpointError, match=r"model.weights=.*/absent.pth: no such file"):
-        load_pretrained(backbone, weights_config(str(tmp_path / "absent.pth")))
-
-
-def test_weights_that_would_run_code_are_not_read(tmp_path: Path) -> None:
-    torch.save({"weight": nn.Linear(2, 2)}, tmp_path / "pickled_module.pth")  # needs unpickling
-    backbone = network_of(model_config("cnn5")).backbone
-    with pytest.raises(CheckpointError, match="cannot be read"):
-        load_pretrained(backbone, weights_config(str(tmp_path / "pickled_module.pth")))
-
-
-def test_a_home_folder_in_the_path_is_understood(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        "model=cnn5",
+        "model=torchvision model.network.name=squeezenet1_1",
+        "model=torchvision model.network.name=googlenet +model.network.aux_logits=false",
+        "model=torchvision model.network.name=vit_b_16 +model.network.image_size=64",
+        "model=timm model.network.model_name=vit_tiny_patch16_224 +model.network.img_size=64",
+        "model=timm model.network.model_name=mobilenetv3_small_050 model.channels=1",
+        "model=resnet18 model.network._target_=my_nets.Net +model.network.width=4 model.channels=2",
+    ],
+)
+def test_what_works_passes_and_leaves_the_random_state_alone(
+    overrides: str, composed: Composed, my_nets: None
 ) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    backbone = network_of(model_config("cnn5")).backbone
-    state = {key: torch.full_like(value, 0.5) for key, value in backbone.state_dict().items()}
-    torch.save(state, tmp_path / "half.pth")
-    load_pretrained(backbone, weights_config("~/half.pth", library="own", name="cnn5"))
-    assert all((p == 0.5).all() for p in backbone.parameters())
+    before = torch.get_rng_state(), random.getstate()
+    check(composed, *overrides.split())
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert random.getstate() == before[1]
 
 
-def test_without_network_the_sentence_names_the_file_to_fetch_and_its_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+IN_TRAINING = "must return float logits of shape (2, 4) for two images; in training it returns a"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (
+            "model=torchvision model.network.name=googlenet",
+            f"googlenet {IN_TRAINING} GoogLeNetOutputs. Set +model.network.aux_logits=false.",
+        ),
+        (
+            "model=torchvision model.network.name=inception_v3 data.image_size=299",
+            f"inception_v3 {IN_TRAINING} InceptionOutputs. Set +model.network.aux_logits=false.",
+        ),
+        (  # its helper needs more than 224 px
+            "model=torchvision model.network.name=inception_v3 data.image_size=224",
+            "actual input size. Set +model.network.aux_logits=false.",
+        ),
+        (
+            "model=torchvision model.network.name=vit_b_16",
+            "vit_b_16 cannot process a batch of shape (2, 3, 64, 64): Wrong image height! Expected "
+            "224 but got 64. Set data.image_size=224, or +model.network.image_size=… where",
+        ),
+        (
+            "model=timm model.network.model_name=vit_tiny_patch16_224",
+            "Input height (64) doesn't match model (224). Set data.image_size=224, or "
+            "+model.network.img_size=…",
+        ),
+        (
+            "model=resnet18 model.channels=1",
+            "but got 1 channels instead. Set model.channels to the number that the network reads.",
+        ),
+        (
+            "model.network._target_=my_nets.DictNet",
+            f"{IN_TRAINING} dict. Its forward must return the logits alone.",
+        ),
+        ("model.network._target_=my_nets.SevenNet", "it returns torch.float32 of shape (2, 7)."),
+        ("model.network._target_=my_nets.IntegerNet", "it returns torch.int64 of shape (2, 4)."),
+        (
+            "model.network._target_=my_nets.Headless",
+            "a network must take the argument num_classes, the number of its logits; this one "
+            "takes width.",
+        ),
+        (
+            "model.network._target_=my_nets.Nett",
+            "`my_nets.Nett` cannot be built: my_nets has no `Nett`; did you mean `Net`?",
+        ),
+        (
+            "model.network._target_=their_nets.Net",
+            "there is no module `their_nets`. Is it installed, or in this folder?",
+        ),
+        (
+            "model.network._target_=broken_nets.Net",
+            "importing it fails with ModuleNotFoundError: No module named 'no_such_library'",
+        ),
+        ("model.network._target_=os.sep", "`os.sep` cannot be built: Expected a callable"),
+        ("model.network._target_=builtins.dict", "builds a dict, not a torch.nn.Module."),
+        ("~model.network._target_", "A node without `_target_` cannot be built"),
+        ("model=resnet18 +model.network.colour=3", "unexpected keyword argument 'colour'"),
+        ("+model.network.colour=3", "`cxr_lightning.models.cnn5.CNN5` cannot be built"),
+        (
+            "model=torchvision model.network.name=resnet19",
+            "torchvision has no classification model `resnet19`; did you mean `resnet18`?",
+        ),
+        (
+            "model=torchvision model.network.name=fasterrcnn_resnet50_fpn",  # a detector
+            "torchvision has no classification model `fasterrcnn_resnet50_fpn`",
+        ),
+        (
+            "model=timm model.network.model_name=resnet19",
+            "timm has no classification model `resnet19`; did you mean `resnet18`?",
+        ),
+        (
+            "model=timm +model.network.pretrained=true",
+            "Set model.weights=DEFAULT, or a path, instead of model.network.pretrained",
+        ),
+        (
+            "imbalance.loss._target_=torch.nn.CrossEntropyLos",
+            "torch.nn has no `CrossEntropyLos`; did you mean `CrossEntropyLoss`?",
+        ),
+    ],
+)
+def test_what_does_not_work_is_a_sentence_with_the_remedy(
+    overrides: str, sentence: str, composed: Composed, my_nets: None
 ) -> None:
-    def unreachable(*args: Any, **kwargs: Any) -> None:
-        raise URLError("Name or service not known")
-
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))  # where no earlier download lies
-    monkeypatch.setattr("torch.hub.urlopen", unreachable)
-    with pytest.raises(CheckpointError) as error:
-        load_pretrained(network_of(model_config("resnet18")).backbone, weights_config("DEFAULT"))
-    sentence = str(error.value)
-    assert "The weights of resnet18 could not be downloaded" in sentence
-    assert "Name or service not known" in sentence
-    assert "https://download.pytorch.org/models/resnet18-f37072fd.pth" in sentence
-    assert f"{tmp_path}/hub/checkpoints/" in sentence
-    assert "model.weights=/path/to/file.pth" in sentence
+    with pytest.raises(ConfigError) as error:
+        check(composed, *overrides.split())
+    assert sentence in str(error.value)
+    assert "\n" not in str(error.value)
 
 
-def test_a_downloaded_file_is_taken_without_network(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_without_timm_the_sentence_says_how_to_get_it(
+    composed: Composed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # What the sentence above advises must work: the file placed in the folder it names.
-    folder = tmp_path / "hub" / "checkpoints"
-    folder.mkdir(parents=True)
-    pretrained = resnet18(num_classes=1000).state_dict()
-    torch.save(pretrained, folder / "resnet18-f37072fd.pth")
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr("torch.hub.urlopen", None)
-    backbone = network_of(model_config("resnet18")).backbone
-    load_pretrained(backbone, weights_config("DEFAULT"))
-    assert torch.equal(backbone.state_dict()["conv1.weight"], pretrained["conv1.weight"])
+    class Finder:
+        def find_spec(self, name: str, *others: Any) -> None:
+            if name == "timm":
+                raise ModuleNotFoundError("No module named 'timm'", name=name)
+
+    monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
+    for name in [name for name in sys.modules if name.partition(".")[0] == "timm"]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(ConfigError, match=r"pip install 'cxr-lightning\[timm\]'"):
+        check(composed, "model=timm")
 
 
-def test_timm_without_network_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    timm = pytest.importorskip("timm")
-
-    def unreachable(*args: Any, **kwargs: Any) -> None:
-        raise OSError("We couldn't connect to the hub")
-
-    monkeypatch.setattr(timm, "create_model", unreachable)
-    model = weights_config("DEFAULT", library="timm")
-    with pytest.raises(CheckpointError, match=r"timm could not fetch .*resnet18 \(We couldn't con"):
-        load_pretrained(nn.Linear(2, 2), model)
-
-
-def test_our_own_networks_have_no_default_weights() -> None:
-    model = weights_config("DEFAULT", library="own", name="cnn5")
-    with pytest.raises(ConfigError, match=r"cnn5 has no pretrained weights; set model.weights"):
-        load_pretrained(network_of(model_config("cnn5")).backbone, model)
+def test_the_names_in_tables_follow_from_the_network(
+    composed: Composed, model_config: ModelOf
+) -> None:
+    named = [
+        model_config("torchvision", "model.network.name=vit_b_16"),
+        model_config("timm"),
+        model_config("cnn5", "~model.name", "model.network._target_=my_nets.Net"),
+        model_config("resnet18", "model.name=mine"),
+    ]
+    assert [model.name for model in named] == ["vit_b_16", "efficientnet_b0", "Net", "mine"]
+    unnamed = parse(TrainConfig, composed("train", "imbalance=focal", "~imbalance.name"))
+    assert unnamed.imbalance.name == "FocalLoss"
 
 
-def test_a_new_network_starts_near_the_loss_of_guessing() -> None:
+def test_a_new_network_starts_near_the_loss_of_guessing(model_config: ModelOf) -> None:
     # Four classes guessed with 1/4 each cost ln 4 = 1.386; a wrong scale of the pixels (0 to 255)
     # would start far above.
     labels = torch.arange(4)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torchvision.models import get_model
 
 from cxr_lightning.assemble import choose_precision
 from cxr_lightning.config import TrainerConfig
-from cxr_lightning.models.backbones import build_backbone
 from cxr_lightning.models.cnn5 import CNN5
 
 LEARNING_RATE = 1e-3
@@ -57,7 +57,7 @@ class Case:
         if self.model == "cnn5":
             network = CNN5(channels, len(self.classes), self.image_size)
         else:
-            body, _ = build_backbone("torchvision", self.model, len(self.classes), self.image_size)
+            body = get_model(self.model, num_classes=len(self.classes))
             network = body if channels == 3 else nn.Sequential(RepeatGrey(), body)
         if self.same:
             network.to(memory_format=torch.channels_last)

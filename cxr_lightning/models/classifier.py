@@ -8,7 +8,7 @@ from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
-from cxr_lightning.config import ImbalanceConfig, OptimConfig
+from cxr_lightning.config import OptimConfig
 from cxr_lightning.data.dataset import Batch
 from cxr_lightning.instantiate import build
 from cxr_lightning.models.losses import build_loss
@@ -41,14 +41,14 @@ class Classifier(LightningModule):
         Args:
             network: arguments of `Network`, without num_classes.
             classes: class names, in the order of the labels.
-            class_counts: training images a class.
+            class_counts: training images of each class.
             imbalance, optim: as in `conf/imbalance`, `conf/optim`.
             run: the run's whole configuration, kept in the checkpoint for `cxr-evaluate`.
         """
         super().__init__()
         self.save_hyperparameters(logger=False)
         self.network = Network(**network, num_classes=len(classes))
-        self.loss: nn.Module = build_loss(ImbalanceConfig(**imbalance), class_counts)
+        self.loss: nn.Module = build_loss(imbalance["loss"], class_counts)
         self.optim = OptimConfig(**optim)
         self.collectors = {s: EpochPredictions(classes) for s in ("train", "val", "test")}
         self.predictions: dict[str, Predictions] = {}

@@ -1,38 +1,58 @@
 """Losses that answer unequal class sizes. All take logits (B, C) and labels (B,)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cxr_lightning.config import ImbalanceConfig
+from cxr_lightning.errors import ConfigError
+from cxr_lightning.instantiate import build, parameters
 
 
-def build_loss(imbalance: ImbalanceConfig, class_counts: Sequence[int]) -> nn.Module:
-    """The loss for `imbalance`; `class_counts` are the training images a class.
+def build_loss(node: dict[str, Any], class_counts: Sequence[int]) -> nn.Module:
+    """The loss of a `_target_` node, tried once.
 
-    `none` and `balanced_sampler` (which acts on the loader) use plain cross-entropy.
+    `class_counts`, the training images of each class, is passed where the loss names it.
+
+    Raises:
+        ConfigError: it cannot be built, or does not turn logits and labels into a finite number.
     """
-    counts = torch.tensor(class_counts, dtype=torch.float32)
-    match imbalance.name:
-        case "class_weights":
-            return nn.CrossEntropyLoss(weight=inverse_frequency(counts))
-        case "focal":
-            return FocalLoss(imbalance.gamma)
-        case "logit_adjustment":
-            return LogitAdjustedLoss(counts, imbalance.tau)
-        case _:
-            return nn.CrossEntropyLoss()
+    counts = {"class_counts": list(class_counts)} if "class_counts" in parameters(node) else {}
+    loss: nn.Module = build(node, **counts)
+    target, n_classes = node["_target_"], len(class_counts)
+    try:
+        value = loss(torch.linspace(-1, 1, 2 * n_classes).view(2, -1), torch.tensor([0, 1]))
+    except Exception as error:  # whatever a loss that somebody wrote may raise
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise ConfigError(
+            f"The loss `{target}` cannot be called on logits (2, {n_classes}) and labels (2,), "
+            f"class indices: {reason}."
+        ) from error
+    if not isinstance(value, Tensor) or value.ndim or not value.isfinite():
+        returned = f"{value.tolist()}" if isinstance(value, Tensor) else type(value).__name__
+        raise ConfigError(
+            f"The loss `{target}` must return one finite number per batch, a tensor of shape (); "
+            f"for logits (2, {n_classes}) it returned {returned}."
+        )
+    return loss
 
 
-def inverse_frequency(counts: Tensor) -> Tensor:
+def inverse_frequency(class_counts: Sequence[int]) -> Tensor:
     """Weight of class k: N / (C · n_k), so that the mean weight of an image is 1.
 
-    King & Zeng, Political Analysis 9 (2001) 137, section 3.2. torch divides a batch's weighted sum
-    by the sum of its weights.
+    King & Zeng, Political Analysis 9 (2001) 137, section 3.2.
     """
+    counts = torch.tensor(class_counts, dtype=torch.float32)
     return counts.sum() / (len(counts) * counts)
+
+
+class ClassWeightedLoss(nn.CrossEntropyLoss):
+    """Cross-entropy weighted by `inverse_frequency`; the batch's mean is by weight, as torch's."""
+
+    def __init__(self, class_counts: list[int], label_smoothing: float = 0.0) -> None:
+        super().__init__(inverse_frequency(class_counts), label_smoothing=label_smoothing)
 
 
 class FocalLoss(nn.Module):
@@ -43,6 +63,8 @@ class FocalLoss(nn.Module):
 
     def __init__(self, gamma: float) -> None:
         super().__init__()
+        if gamma < 0:
+            raise ConfigError(f"gamma should be greater than or equal to 0 (got {gamma}).")
         self.gamma = gamma
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -62,10 +84,17 @@ class LogitAdjustedLoss(nn.Module):
 
     adjustment: Tensor
 
-    def __init__(self, counts: Tensor, tau: float) -> None:
+    def __init__(
+        self, class_counts: list[int], tau: float = 1.0, label_smoothing: float = 0.0
+    ) -> None:
         super().__init__()
+        if tau < 0:
+            raise ConfigError(f"tau should be greater than or equal to 0 (got {tau}).")
+        counts = torch.tensor(class_counts, dtype=torch.float32)
+        self.label_smoothing = label_smoothing
         self.register_buffer("adjustment", tau * (counts / counts.sum()).log(), persistent=False)
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Logits (B, C) and labels (B,) to a scalar."""
-        return F.cross_entropy(logits + self.adjustment, labels)
+        adjusted = logits + self.adjustment
+        return F.cross_entropy(adjusted, labels, label_smoothing=self.label_smoothing)

@@ -4,9 +4,63 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torchvision import models
 
-from cxr_lightning.errors import ConfigError
-from cxr_lightning.models.backbones import build_backbone
+from cxr_lightning.errors import ConfigError, did_you_mean
+from cxr_lightning.instantiate import build, parameters
+
+TIMM = "timm.create_model"
+WITHOUT_HELPERS = "Set +model.network.aux_logits=false."
+SET_BY_WEIGHTS = ("pretrained", "weights", "checkpoint_path", "pretrained_cfg")
+
+
+def filled_in(
+    node: dict[str, Any], num_classes: int, image_size: int, channels: int
+) -> dict[str, Any]:
+    """The arguments that the framework adds to those of a `model.network` node.
+
+    `num_classes` always; `image_size` (in pixels), and `channels` as `in_channels` or `in_chans`,
+    where the target's signature names them; `in_chans` also for timm.create_model, which passes it
+    on. What the node says itself stays.
+
+    Raises:
+        ConfigError: the target does not exist, or takes no `num_classes`.
+    """
+    known = parameters(node)
+    open_ended = any(p.kind == p.VAR_KEYWORD for p in known.values())
+    if known and "num_classes" not in known and not open_ended:
+        raise ConfigError(
+            f"`{node['_target_']}` cannot be built: a network must take the argument num_classes, "
+            f"the number of its logits; this one takes {', '.join(known)}."
+        )
+    named = {"num_classes", *known, *(["in_chans"] if node["_target_"] == TIMM else [])}
+    given = {"num_classes": num_classes, "image_size": image_size}
+    given |= {"in_channels": channels, "in_chans": channels}
+    return {key: given[key] for key in given if key in named and key not in node}
+
+
+def check_names(node: dict[str, Any]) -> None:
+    """Raises `ConfigError` for a model that its library lacks, and for weights in the node."""
+    target = str(node.get("_target_"))
+    if not target.startswith(("timm.", "torchvision.")):
+        return
+    if weights := sorted(node.keys() & set(SET_BY_WEIGHTS)):
+        raise ConfigError(
+            f"Set model.weights=DEFAULT, or a path, instead of model.network.{weights[0]}: then "
+            "the head, the channels and the normalisation follow."
+        )
+    if target == TIMM and ":" not in (name := str(node.get("model_name"))):
+        known, base = build({"_target_": "timm.list_models"}), name.partition(".")[0]
+    elif target == "torchvision.models.get_model":
+        base = name = str(node.get("name"))
+        known = models.list_models(module=models)
+    else:
+        return
+    if base not in known:
+        library = target.partition(".")[0]
+        raise ConfigError(
+            f"{library} has no classification model `{name}`{did_you_mean(base, known)}"
+        )
 
 
 class Preprocess(nn.Module):
@@ -37,7 +91,7 @@ class Preprocess(nn.Module):
         self.register_buffer("std", torch.tensor(std or [1.0]).view(1, -1, 1, 1))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Scale to 0–1, then (x - mean) / std a channel."""
+        """Scale to 0–1, then (x - mean) / std in each channel."""
         x = image.to(self.mean.dtype).div(255).expand(-1, self.channels, -1, -1)
         x = (x - self.mean) / self.std
         if self.channels_last:
@@ -51,22 +105,66 @@ class Network(nn.Module):
     def __init__(
         self,
         *,
-        library: str,
-        name: str,
+        node: dict[str, Any],
         num_classes: int,
         image_size: int,
+        channels: int = 3,
         mean: list[float] | None = None,
         std: list[float] | None = None,
         channels_last: bool = True,
-        kwargs: dict[str, Any] | None = None,
     ) -> None:
-        """Arguments as in `conf/model`; `image_size` in pixels."""
+        """`node` is `model.network`, the others are as in `conf/model`; `image_size` in pixels."""
         super().__init__()
-        self.backbone, channels = build_backbone(library, name, num_classes, image_size, kwargs)
         self.preprocess = Preprocess(channels, mean, std, channels_last)
+        check_names(node)
+        self.backbone = build(node, **filled_in(node, num_classes, image_size, channels))
+        if not isinstance(self.backbone, nn.Module):
+            found = type(self.backbone).__name__
+            raise ConfigError(f"`{node['_target_']}` builds a {found}, not a torch.nn.Module.")
         if channels_last:
             self.backbone.to(memory_format=torch.channels_last)
 
     def forward(self, image: Tensor) -> Tensor:
         """uint8 grey (B, 1, H, W) to logits (B, num_classes)."""
         return self.backbone(self.preprocess(image))  # type: ignore[no-any-return]
+
+
+def check_logits(network: Network, name: str, num_classes: int, image_size: int) -> None:
+    """One forward pass in train mode on two images; `image_size` in pixels.
+
+    Raises:
+        ConfigError: it fails, or returns anything but float logits (2, num_classes).
+    """
+    backbone, size = network.backbone, (2, network.preprocess.channels, image_size, image_size)
+    image = torch.arange(2 * image_size**2).remainder(251).to(torch.uint8)
+    try:
+        logits = network.train()(image.view(2, 1, image_size, image_size))
+    except Exception as error:  # whatever a network that somebody wrote may raise
+        reason = " ".join(str(error).split()).rstrip(".!")
+        raise ConfigError(
+            f"{name} cannot process a batch of shape {size}: {reason}. {_remedy(backbone, reason)}"
+        ) from error
+    expected = f"{name} must return float logits of shape (2, {num_classes}) for two images"
+    if not isinstance(logits, Tensor):
+        has_helpers = getattr(backbone, "aux_logits", False)
+        remedy = WITHOUT_HELPERS if has_helpers else "Its forward must return the logits alone."
+        raise ConfigError(f"{expected}; in training it returns a {type(logits).__name__}. {remedy}")
+    if logits.shape != (2, num_classes) or not logits.is_floating_point():
+        raise ConfigError(
+            f"{expected}; it returns {logits.dtype} of shape {tuple(logits.shape)}. Its last layer "
+            f"must have the num_classes={num_classes} outputs that it is built with."
+        )
+
+
+def _remedy(backbone: Any, reason: str) -> str:
+    if getattr(backbone, "aux_logits", False):  # googlenet, inception_v3
+        return WITHOUT_HELPERS
+    if " channels" in reason:
+        return "Set model.channels to the number that the network reads."
+    if hasattr(backbone, "image_size"):  # torchvision's ViT
+        own, argument = backbone.image_size, "image_size"
+    elif hasattr(backbone, "pretrained_cfg"):  # timm
+        own, argument = backbone.pretrained_cfg["input_size"][-1], "img_size"
+    else:
+        return "The images may be too small or too large for it (data.image_size)."
+    return f"Set data.image_size={own}, or +model.network.{argument}=… where it takes other sizes."

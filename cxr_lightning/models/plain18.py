@@ -31,6 +31,8 @@ class PlainBlock(BasicBlock):  # type: ignore[misc]
         return self.relu(self.bn2(self.conv2(x)))  # type: ignore[no-any-return]
 
 
-def plain18(num_classes: int) -> ResNet:
+class Plain18(ResNet):  # type: ignore[misc]
     """ResNet-18 made of `PlainBlock`s."""
-    return ResNet(PlainBlock, [2, 2, 2, 2], num_classes=num_classes)
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(PlainBlock, [2, 2, 2, 2], num_classes=num_classes)

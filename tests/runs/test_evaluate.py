@@ -23,8 +23,15 @@ def test_evaluation_gives_the_numbers_of_the_training_run(
 ) -> None:
     again = test_of(trained.folder / "checkpoints" / "best.ckpt", tmp_path)
     assert again.metrics == trained.metrics
-    for name in ("metrics.json", "predictions.csv"):
-        assert (tmp_path / name).read_bytes() == (trained.folder / name).read_bytes()
+    assert (tmp_path / "predictions.csv").read_bytes() == (
+        trained.folder / "predictions.csv"
+    ).read_bytes()
+    run = read_json(trained.folder / "metrics.json")
+    tested, validation = run.pop("tested"), run.pop("validation")  # of the training alone
+    assert read_json(tmp_path / "metrics.json") == run
+    curves = pd.read_csv(trained.folder / "curves.csv").set_index("epoch")
+    assert tested == {"checkpoint": "best.ckpt", "epoch": curves["val/f1_macro"].idxmax()}
+    assert validation["val/f1_macro"] == curves["val/f1_macro"].max()
     keys = [read_json(folder / "run.json")["store_key"] for folder in (tmp_path, trained.folder)]
     assert keys[0] == keys[1]
 

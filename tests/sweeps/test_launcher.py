@@ -33,7 +33,7 @@ OPTIONS = [
 # One core a job, whatever the machine has: sums over several threads differ in the last digit.
 N_JOBS = max(2, len(usable_cores()))
 PARALLEL = ["hydra/launcher=processes", f"hydra.launcher.n_jobs={N_JOBS}"]
-GAMMAS = "imbalance.gamma=-1,0"
+GAMMAS = "imbalance.loss.gamma=-1,0"
 
 
 def environment() -> dict[str, str]:
@@ -93,7 +93,7 @@ def test_a_sweep_leaves_what_it_leaves_with_hydras_launcher(
         {str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file()}
         for folder in (basic, ours)
     ]
-    jobs = ["imbalance.gamma--1", "imbalance.gamma-0"]
+    jobs = ["imbalance.loss.gamma--1", "imbalance.loss.gamma-0"]
     assert files[1] - files[0] == {f"{job}/output.log" for job in jobs}
     assert files[0] <= files[1]
     for name in ("summary.csv", "cells.csv"):
@@ -113,12 +113,14 @@ def test_a_failing_jobs_last_lines_and_the_exit_code_tell(
     lines = ours.stdout.splitlines()
     assert lines[0] == "Sweep outputs/our sweep, it's: 2 jobs"
     told = [line for line in lines if line.startswith("Job ")]
-    assert told[:2] == ["Job 1 of 2: imbalance.gamma--1", "Job 2 of 2: imbalance.gamma-0"]
-    assert told[2] == "Job imbalance.gamma--1 failed:"
-    below = lines[lines.index(told[2]) + 1]
-    assert below == "  train: imbalance.gamma: input should be greater than or equal to 0 (got -1)."
-    assert ours.stderr == "train: 1 job failed: imbalance.gamma--1\n"
-    error = home / "outputs" / "our sweep, it's" / "imbalance.gamma--1" / "error.txt"
+    assert told[:2] == ["Job 1 of 2: imbalance.loss.gamma--1", "Job 2 of 2: imbalance.loss.gamma-0"]
+    assert told[2] == "Job imbalance.loss.gamma--1 failed:"
+    assert (
+        "  train: `cxr_lightning.models.losses.FocalLoss` cannot be built: gamma should be greater "
+        "than or equal to 0 (got -1)."
+    ) in lines[lines.index(told[2]) :]
+    assert ours.stderr == "train: 1 job failed: imbalance.loss.gamma--1\n"
+    error = home / "outputs" / "our sweep, it's" / "imbalance.loss.gamma--1" / "error.txt"
     assert error.read_text().startswith("Traceback")
 
 

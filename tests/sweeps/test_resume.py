@@ -118,7 +118,10 @@ HARD = [
     "+callbacks.early_stopping.min_delta=1",  # no epoch after the first is that much better
 ]
 # Batch norm and dropout.
-DROPOUT = ["model=resnet18", "model.name=mobilenet_v2", "trainer.max_epochs=2", "augment=standard"]
+DROPOUT = [
+    *("model=torchvision", "model.network.name=mobilenet_v2"),
+    *("trainer.max_epochs=2", "augment=standard"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,152 @@
+"""Pretrained weights and the normalisation that belongs to them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import torch
+from torch import Tensor, nn
+from torchvision import models
+
+from cxr_lightning.config import ModelConfig
+from cxr_lightning.errors import CheckpointError, ConfigError
+from cxr_lightning.instantiate import build
+from cxr_lightning.models.network import TIMM, check_names
+
+PREPROCESS, BACKBONE = "network.preprocess.", "network.backbone."  # in a checkpoint of cxr-train
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A backbone's state, and the mean and standard deviation per channel of its training."""
+
+    state: dict[str, Tensor]
+    mean: list[float] | None = None
+    std: list[float] | None = None
+
+
+def read_weights(model: ModelConfig) -> Weights:
+    """The weights that `model.weights` names.
+
+    A checkpoint of cxr-train brings the normalisation of its run; other weights for a library's
+    network have the library's; of other networks none is known.
+
+    Raises:
+        CheckpointError: the weights cannot be downloaded or read, or the library refuses them.
+    """
+    assert model.weights is not None
+    check_names(model.network)
+    target = str(model.network.get("_target_"))
+    state = {} if model.weights == "DEFAULT" else _read(Path(model.weights).expanduser())
+    if f"{PREPROCESS}mean" in state:
+        mean, std = (state[PREPROCESS + name].flatten().tolist() for name in ("mean", "std"))
+        backbone = {k.removeprefix(BACKBONE): v for k, v in state.items() if k.startswith(BACKBONE)}
+        return Weights(backbone, mean, std)
+    if target == TIMM:
+        return _of_timm(model, state)
+    if target.startswith("torchvision.models."):
+        return _of_torchvision(model, target, state)
+    if not state:
+        raise ConfigError(
+            f"{model.name} has no pretrained weights; set model.weights=null or a path."
+        )
+    return Weights(state)
+
+
+def copy_weights(
+    weights: Weights, backbone: nn.Module, model: ModelConfig, num_classes: int
+) -> None:
+    """Copy all but a head for another number of classes; raises `CheckpointError` on a misfit."""
+    own, loaded = backbone.state_dict(), weights.state
+    fitting = {k: v for k, v in loaded.items() if k in own and v.shape == own[k].shape}
+
+    def may_stay(key: str) -> bool:
+        if key.endswith("num_batches_tracked"):  # torchvision's older files lack it
+            return key not in loaded
+        classes, *rest = own[key].shape or [0]
+        return classes == num_classes and list(loaded.get(key, own[key]).shape[1:]) == rest
+
+    misfits = [key for key in own if key not in fitting and not may_stay(key)]
+    # googlenet and inception_v3 without their helpers (aux_logits=false) lack these.
+    extra = [key for key in loaded if key not in own and not key.startswith(("aux", "AuxLogits"))]
+    if misfits or extra:
+        raise CheckpointError(
+            f"{model.weights} does not fit {model.name}: {len(misfits)} of {len(own)} tensors are "
+            f"missing or of another shape, and {len(extra)} are unknown to the network, for "
+            f"example {(misfits + extra)[0]}."
+        )
+    for key, value in fitting.items():
+        own[key].copy_(value)
+
+
+def _of_timm(model: ModelConfig, state: dict[str, Tensor]) -> Weights:
+    """timm loads them itself: it knows old names, other `in_chans` and other image sizes."""
+    arguments: dict[str, Any] = {"in_chans": model.channels, "pretrained": True}
+    if state:
+        cfg = build({"_target_": "timm.get_pretrained_cfg"}, model_name=model.network["model_name"])
+        heads = [cfg.classifier] if isinstance(cfg.classifier, str) else cfg.classifier or []
+        sizes = [len(state[f"{head}.weight"]) for head in heads if f"{head}.weight" in state]
+        # Told the file's own number of classes, timm is strict; told another, it takes any file.
+        n_classes = sizes[0] if sizes else cfg.num_classes
+        overlay = {"state_dict": dict(state), "num_classes": n_classes, "label_offset": 0}
+        arguments |= {"num_classes": n_classes, "pretrained_cfg_overlay": overlay}
+    try:
+        source = build(model.network, **arguments)
+    except Exception as error:  # the hub raises its own, requests' and OSErrors
+        reason = " ".join(str(error).split())
+        raise CheckpointError(
+            f"{model.weights} does not fit {model.name}: {reason}"
+            if state
+            else f"timm could not fetch the weights of {model.name} ({reason}). Fetch them where "
+            "there is network and set model.weights=/path/to/file.pth or .safetensors"
+        ) from error
+    mean, std = (list(source.pretrained_cfg[key]) for key in ("mean", "std"))
+    if model.channels == 1:  # timm sums the filters of the colours for the one grey channel
+        mean, std = [sum(mean) / len(mean)], [sum(std) / len(std)]
+    return Weights(source.state_dict(), mean, std)
+
+
+def _of_torchvision(model: ModelConfig, target: str, state: dict[str, Tensor]) -> Weights:
+    """torchvision builds its own network: it knows the old names in some of its files."""
+    name = str(model.network.get("name", target.rpartition(".")[2]))
+    try:
+        default = models.get_model_weights(name).DEFAULT
+    except ValueError:  # no model's name: one of torchvision's classes
+        if state:
+            return Weights(state)
+        raise ConfigError(f"torchvision has no pretrained weights for `{target}`.") from None
+    try:
+        state = state or models.get_model(name, weights=default).state_dict()
+    except (URLError, OSError, RuntimeError) as error:
+        raise CheckpointError(
+            f"The weights of {model.name} could not be downloaded ({error}). Download "
+            f"{default.url} where there is network and place the file in "
+            f"{torch.hub.get_dir()}/checkpoints/, or set model.weights=/path/to/file.pth"
+        ) from error
+    if name in ("googlenet", "inception_v3") and not model.network.get("transform_input"):
+        # Trained on pixels from -1 to 1, which `transform_input` makes of ImageNet's scale.
+        return Weights(state, [0.5] * 3, [0.5] * 3)
+    expected = default.transforms()
+    return Weights(state, list(expected.mean), list(expected.std))
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    """A state dict: of torch, of safetensors, or within a checkpoint."""
+    if not file.is_file():
+        raise CheckpointError(
+            f"model.weights={file}: no such file. Give DEFAULT, a path to a state dict, or null."
+        )
+    try:
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file  # comes with timm
+
+            loaded: Any = load_file(file)
+        else:
+            loaded = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises unpickling, zip, EOF and runtime errors
+        raise CheckpointError(f"model.weights={file} cannot be read: {error}") from error
+    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
+    if not state or not all(isinstance(v, Tensor) for v in state.values()):
+        raise CheckpointError(f"model.weights={file} holds no state dict: names and tensors.")
+    return dict(state)
