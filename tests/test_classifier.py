@@ -192,8 +192,6 @@ def test_a_reloaded_classifier_gives_the_same_logits_to_the_bit(
 
 
 def test_a_checkpoint_that_is_none_of_ours_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"ckpt_path=.*/no.ckpt: no such file. A run keeps"):
-        load_classifier(tmp_path / "no.ckpt")
     (tmp_path / "text.ckpt").write_text("hello")
     with pytest.raises(CheckpointError, match=r"text.ckpt is not a checkpoint of cxr-train"):
         load_classifier(tmp_path / "text.ckpt")
