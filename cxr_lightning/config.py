@@ -51,7 +51,9 @@ class DataConfig(Section):
     manifest: UserPath | None = None
     columns: ColumnsConfig = ColumnsConfig()
     classes: dict[str, list[str]] | None = None
+    subfolder: str | None = None
     group_pattern: str | None = None
+    white: int | None = Field(default=None, ge=255, le=65535)
     unreadable: Literal["error", "skip"] = "error"
     download: bool = False
     phantom: PhantomConfig | None = None
