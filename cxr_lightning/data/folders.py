@@ -7,7 +7,7 @@ without a word.
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pandas as pd
 
@@ -18,12 +18,11 @@ from cxr_lightning.errors import ConfigError, DataError
 
 EXPECTED = "Expected: [train|val|test/]<class>/<image>"
 ALL_SUBFOLDERS = "*"
-KINDS_OF_PICTURE = {
-    *("image", "images", "img", "imgs", "mask", "masks", "lung masks", "annotations"),
-    *("segmentation", "segmentations"),
-}
+KINDS_OF_PICTURE = re.compile(r"(.* )?(images?|imgs?|masks?|segmentations?|annotations?)")
+MASK_FOLDER = re.compile(r"(.* )?(masks?|segmentations?|annotations?)")
 MASK_ENDING = re.compile(r" (masks?|seg|segmentation|label)$")
 Parts = tuple[str, ...]
+Rows = list[tuple[Path, str, Parts]]  # image, split, folders from the class folder on
 
 
 def read_folders(
@@ -52,15 +51,14 @@ def read_folders(
             f"No images under {root} ({sum(found.ignored.values())} other files)"
             f"{': ' + kinds if kinds else ''}. {EXPECTED}."
         )
-    _refuse_deeper_splits(root, found)
     rows = []
     for path in found.images:
         folders = path.parts[:-1]
         split = names.split_of(folders[0]) if folders else ""
         rows.append((path, split, folders[bool(split) :]))
+    classes = listed or {names.key(below[0]): below[0] for *_, below in rows if below}
+    _refuse_wrong_levels(root, found, rows, classes, are_listed=bool(listed))
     _refuse_stray(root, [path for path, _, below in rows if not below], len(rows))
-    classes = listed or {names.key(below[0]): below[0] for _, _, below in rows}
-    _refuse_deeper_classes(root, found, rows, classes, bool(listed))
     _refuse_empty_classes(root, found, listed)
     rows, notes = _in_subfolder(rows, subfolder)
     if subfolder is None:
@@ -75,43 +73,50 @@ def read_folders(
         columns=["path", "class", "split"],
     )
     for split in ("train", "test"):
-        there = {names.key(name) for name in table["class"][table["split"] == split]}
-        there_listed = {classes.get(name, name) for name in there}
-        lacking = [name for name in dict.fromkeys(classes.values()) if name not in there_listed]
+        there = {classes.get(names.key(name)) for _, where, (name, *_) in rows if where == split}
+        lacking = [name for name in dict.fromkeys(classes.values()) if name not in there]
         if there and lacking:
             notes.append(f"The {split} folder has no images of {', '.join(lacking)}.")
+    outside = table["path"][table["split"] == ""]
+    if 0 < len(outside) < len(table):
+        n = count(len(outside), "image")
+        notes.append(
+            f"{n} outside the split folders (for example {outside.iloc[0]}): they train if "
+            "split=official."
+        )
     return table, notes
 
 
-Rows = list[tuple[Path, str, Parts]]  # image, split, folders from the class folder on
+def _refuse_wrong_levels(
+    root: Path, found: Found, rows: Rows, classes: dict[str, str], *, are_listed: bool
+) -> None:
+    """A folder that holds split folders or folders called like other classes is no class.
 
-
-def _refuse_deeper_splits(root: Path, found: Found) -> None:
-    """A folder below the root that holds split folders is no class."""
+    Nor is one that names a kind of picture, unless it is listed.
+    """
     holders: defaultdict[Parts, set[str]] = defaultdict(set)
-    for path in found.images:
+    for path, split, below in rows:
+        own = classes.get(names.key(below[0])) if below else None
         for depth, name in enumerate(path.parts[:-1]):
-            if depth and names.split_of(name):
+            is_class = depth > bool(split) and classes.get(names.key(name), own) != own
+            if is_class or (depth and names.split_of(name)):
                 holders[path.parts[:depth]].add(name)
-    deepest = [
-        parts
-        for parts in holders
-        if not any(p[: len(parts)] == parts for p in holders if p != parts)
-    ]
-    if not deepest:
+                break
+        else:
+            if below and not are_listed and KINDS_OF_PICTURE.fullmatch(names.key(below[0])):
+                holders[path.parts[: bool(split) + 1]].update(below[1:2])
+    # A copy within a copy, as in Kermany's archive: the innermost is whole.
+    wrong = [p for p in holders if not any(q[: len(p)] == p for q in holders if q != p)]
+    if not wrong:
         return
-    shown = ["/".join(parts) for parts in deepest]
-    if len(shown) > 1:
-        raise DataError(
-            f"The folders {some(shown, 6)} under {root} hold split folders each "
-            f"({', '.join(sorted(holders[deepest[0]]))}), so they are no classes. {EXPECTED}. Set "
-            "data.root to the folder of one set, move the split folders to the top, or list the "
-            f"images in a manifest (data.manifest). Found:\n{_tree(root, found)}"
-        )
+    inside = sorted(set.union(*(holders[parts] for parts in wrong)))
+    why = f"hold {some(inside, 6)}" if inside else "name a kind of picture"
+    roots = [f"data.root={root.joinpath(*parts)}" for parts in wrong
+             if holders[parts] and not names.split_of(parts[0])]  # fmt: skip
     raise DataError(
-        f"`{shown[0]}` under {root} holds split folders "
-        f"({', '.join(sorted(holders[deepest[0]]))}), so it is no class. "
-        f"Set data.root={root / shown[0]}, or move that folder away if it is a copy."
+        f"Not classes, under {root}: {some(map('/'.join, wrong), 6)}, for they {why}. "
+        f"{EXPECTED}. " + (f"Set {' or '.join(roots[:3])}. Or m" if roots else "M") + "ove the "
+        f"folders to the expected places, and copies away. Found:\n{_tree(root, found)}"
     )
 
 
@@ -132,34 +137,6 @@ def _refuse_stray(root: Path, stray: list[Path], n_images: int) -> None:
     )
 
 
-def _refuse_deeper_classes(
-    root: Path, found: Found, rows: Rows, classes: dict[str, str], are_listed: bool
-) -> None:
-    """A folder that holds folders called like classes, or that names a kind of picture."""
-    holders: defaultdict[Parts, set[str]] = defaultdict(set)
-    for path, split, below in rows:
-        own = classes.get(names.key(below[0]))
-        start = path.parts[: bool(split)]
-        for depth, name in enumerate(below):
-            if depth and classes.get(names.key(name), own) != own:
-                holders[start + below[:depth]].add(name)
-                break
-        if not are_listed and names.key(below[0]) in KINDS_OF_PICTURE:
-            holders[(*start, below[0])].update(below[1:2])
-    if not holders:
-        return
-    shown = ["/".join(parts) for parts in holders]
-    inside = sorted(set.union(*holders.values()))
-    why = f"hold the folders {some(inside, 6)}" if inside else "name a kind of picture"
-    roots = [f"data.root={root.joinpath(*parts)}" for parts, held in holders.items()
-             if held and not names.split_of(parts[0])]  # fmt: skip
-    raise DataError(
-        f"Under {root}, these cannot be classes because they {why}: {some(shown, 6)}. {EXPECTED}. "
-        + (f"Set {' or '.join(roots[:3])}, or move" if roots else "Move")
-        + f" away what is no class. Found:\n{_tree(root, found)}"
-    )
-
-
 def _refuse_empty_classes(root: Path, found: Found, listed: dict[str, str]) -> None:
     """A class folder without images: an unreadable format, or an archive that is still packed."""
     filled = {path.parts[:depth] for path in found.images for depth in range(len(path.parts))}
@@ -169,15 +146,9 @@ def _refuse_empty_classes(root: Path, found: Found, listed: dict[str, str]) -> N
         if len(level) != 1 or (listed and names.key(level[0]) not in listed):
             continue
         if folder.parts not in filled:
-            others = [
-                path for path in found.others if path.parts[: len(folder.parts)] == folder.parts
-            ]
-            files = (
-                f"{count(len(others), 'other file')}, for example {others[0].name}"
-                if others
-                else "empty"
-            )
-            empty.append(f"  {folder.as_posix()} ({files})")
+            files = [path.name for path in found.others if folder in path.parents]
+            what = f"{count(len(files), 'other file')}, like {files[0]}" if files else "empty"
+            empty.append(f"  {folder.as_posix()} ({what})")
     if empty:
         raise DataError(
             f"Class folders without images under {root}:\n" + "\n".join(empty) + "\nAdd their "
@@ -213,23 +184,24 @@ def _refuse_repeats(rows: Rows, patient: Callable[[str], str]) -> None:
     per_class: defaultdict[tuple[str, str], dict[tuple[str, str], list[str]]] = defaultdict(dict)
     for path, split, below in rows:
         film = MASK_ENDING.sub("", names.key(path.stem))
-        films = per_class[split, below[0]]
         # What a pattern tells apart is two patients, whatever the files are called.
-        films.setdefault((film, patient(path.as_posix())), []).append("/".join(below[1:]) or ".")
+        places = per_class[split, below[0]].setdefault((film, patient(path.as_posix())), [])
+        places.append("/".join(below[1:]) or ".")
     for (split, name), films in per_class.items():
         n_all = Counter(folder for places in films.values() for folder in places)
-        repeated = Counter(
+        n_again = Counter(
             folder for places in films.values() if len(set(places)) > 1 for folder in places
         )
-        if any(2 * n >= n_all[folder] for folder, n in repeated.items()):
-            folders = sorted(repeated, key=lambda folder: ("mask" in folder.lower(), folder))
+        masks = {f for f in n_all if MASK_FOLDER.fullmatch(names.key(f.rpartition("/")[2]))}
+        if masks or any(2 * n >= n_all[folder] for folder, n in n_again.items()):
+            folders = sorted(n_all if masks else n_again, key=lambda f: (f in masks, f))
             each = [f"{folder} ({count(n_all[folder], 'image')})" for folder in folders]
+            what = "hold masks" if masks else "repeat the same file names"
             raise DataError(
-                f"Subfolders of {split + ' ' if split else ''}{name} repeat the same file names: "
-                f"{some(each, 6, '')}. If some hold masks or copies, name the one that counts: "
-                f"data.subfolder={folders[0].rpartition('/')[2]}. If each is a patient: "
-                "'data.group_pattern=\"([^/]+)/[^/]+$\"'. To take all as they are: "
-                "data.subfolder='*'."
+                f"Subfolders of {split + ' ' if split else ''}{name} {what}: {some(each, 6, '')}. "
+                f"Name the one that counts, for example data.subfolder={PurePath(folders[0]).name}"
+                ". If each is a patient: 'data.group_pattern=\"([^/]+)/[^/]+$\"'. "
+                "To take all: data.subfolder='*'."
             )
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
 from cxr_lightning.config import SplitConfig
-from cxr_lightning.data import names
+from cxr_lightning.data.names import count, split_of
 from cxr_lightning.errors import ConfigError, DataError
 
 SPLITS = ("train", "val", "test")
@@ -36,7 +36,7 @@ def assign_splits(
         is_test = (table["split"] == "test").to_numpy()
         if not is_test.any():
             found = ", ".join(sorted(set(table["split"]) - {""})) or "none"
-            inside = sorted(name for name in set(table["source"]) if names.split_of(name))
+            inside = sorted(name for name in set(table["source"]) if split_of(name))
             raise DataError(
                 "split=official needs a test/ folder (or a manifest's split column); "
                 f"found: {found}. Choose split=pooled or split=kfold."
@@ -93,7 +93,8 @@ def _folds(
         label, least = int(str(few.idxmin())), int(few.min())
         name = classes[label] if classes else f"Class {label}"
         raise ConfigError(
-            f"{name} has only {least} patients: too few to hold out one in {n_folds} ({key}). "
+            f"{name} has only {count(least, 'patient')}: too few to hold out one in {n_folds} "
+            f"({key}). "
             + (
                 "Set a larger fraction, or 0 for no validation images."
                 if "val" in key

@@ -42,8 +42,11 @@ def test_a_root_too_high_names_the_right_one(
 ) -> None:
     write_images(tmp_path / above, KERMANY)
     message = refused(tmp_path, classes)
-    assert f"`{above}` under {tmp_path} holds split folders (test, train)" in message
-    assert f"Set data.root={tmp_path / above}, or" in message
+    assert (
+        f"Under {tmp_path}, `{above}` cannot be classes, because they hold `test`, `train`."
+        in message
+    )
+    assert f" Set data.root={tmp_path / above}. Or" in message
     assert len(index_folders(tmp_path / above, classes).table) == 8
 
 
@@ -51,15 +54,15 @@ def test_a_root_too_high_names_the_right_one(
 def test_kermanys_zip_with_its_copy_inside_names_the_copy(
     classes: dict[str, list[str]] | None, write_images: WriteImages, tmp_path: Path
 ) -> None:
+    root = tmp_path / "archive"
     for folder in (".", "chest_xray", "__MACOSX/chest_xray"):
-        write_images(tmp_path / folder, KERMANY)
-    message = refused(tmp_path, classes)
-    assert f"Set data.root={tmp_path / 'chest_xray'}, or move that folder away" in message
+        write_images(root / folder, KERMANY)
+    advice = f" Set data.root={root / 'chest_xray'}. Or"
+    assert advice in refused(root, classes)
     # One level higher still, the innermost is the right one.
-    root = tmp_path / "chest_xray"
-    assert f"Set data.root={root}," in refused(tmp_path, classes)
-    shutil.rmtree(root)
-    assert index_folders(tmp_path, classes).table["path"].str.startswith("t").all()
+    assert advice in refused(tmp_path, classes)
+    shutil.rmtree(root / "chest_xray")
+    assert index_folders(root, classes).table["path"].str.startswith("t").all()
 
 
 def test_several_folders_with_splits_are_listed_with_the_tree(
@@ -73,8 +76,8 @@ def test_several_folders_with_splits_are_listed_with_the_tree(
 
 def test_splits_below_classes_are_refused(write_images: WriteImages, tmp_path: Path) -> None:
     write_images(tmp_path, {"NORMAL/train": 2, "NORMAL/test": 1, "TB/train": 2, "TB/test": 1})
-    assert "move the split folders to the top" in refused(tmp_path, CLASSES)
-    assert "move the split folders to the top" in refused(tmp_path)
+    assert "ove the folders to the expected places" in refused(tmp_path, CLASSES)
+    assert "ove the folders to the expected places" in refused(tmp_path)
 
 
 def test_a_class_folder_given_as_root_names_the_folder_above(
@@ -107,8 +110,8 @@ def test_a_folder_that_holds_the_classes_again_is_no_class(
 ) -> None:
     write_images(tmp_path, {"NORMAL": 2, "TB": 2, "more/normal": 1, "more/Tb": 1})
     message = refused(tmp_path, classes)
-    assert "cannot be classes because they hold the folders `Tb`, `normal`: `more`." in message
-    assert f"Set data.root={tmp_path / 'more'}, or move away" in message
+    assert ": `more`, for they hold `Tb`, `normal`." in message
+    assert f" Set data.root={tmp_path / 'more'}. Or" in message
 
 
 def test_a_class_folder_below_another_class_is_refused_and_below_its_own_is_not(
@@ -125,14 +128,15 @@ def test_listed_classes_one_level_deeper_name_the_right_root(
     classes: dict[str, list[str]] | None, write_images: WriteImages, tmp_path: Path
 ) -> None:
     write_images(tmp_path, {"images/NORMAL": 2, "images/TB": 2})
-    assert f"Set data.root={tmp_path / 'images'}, or" in refused(tmp_path, classes)
+    assert f" Set data.root={tmp_path / 'images'}. Or" in refused(tmp_path, classes)
 
 
 def test_images_and_masks_are_kinds_of_pictures_and_no_classes(
     write_images: WriteImages, tmp_path: Path
 ) -> None:
     write_images(tmp_path, {"images": 2, "masks": 2})
-    assert "because they name a kind of picture: `images`, `masks`" in refused(tmp_path)
+    message = ": `images`, `masks`, for they name a kind of picture."
+    assert message in refused(tmp_path)
     # Who means it can say so.
     assert index_folders(tmp_path, {"images": [], "masks": []}).table["label"].sum() == 2
 
@@ -166,7 +170,7 @@ def test_images_beside_their_masks_are_refused_until_one_folder_is_chosen(
     write_images(tmp_path, {f"{split}COVID/images": 4, f"{split}NORMAL": 3})
     copy_names(tmp_path, f"{split}COVID/images", f"{split}COVID/masks", ending)
     message = refused(tmp_path)
-    assert "repeat the same file names: images (4 images), masks (4 images)." in message
+    assert "hold masks: images (4 images), masks (4 images)." in message
     assert "data.subfolder=images." in message
     index = index_folders(tmp_path, subfolder="Images")
     assert not index.table["path"].str.contains("masks").any()
@@ -182,7 +186,7 @@ def test_a_few_masks_or_masks_below_the_images_are_refused_too(
     (tmp_path / "COVID/lung masks").mkdir()
     for path in paths[:2]:
         shutil.copy(tmp_path / path, tmp_path / "COVID/lung masks")
-    assert "names: . (9 images), lung masks (2 images)." in refused(tmp_path)
+    assert "hold masks: . (9 images), lung masks (2 images)." in refused(tmp_path)
     assert len(index_folders(tmp_path, subfolder=".").table) == 9 + 3
 
 
@@ -192,6 +196,17 @@ def test_a_subfolder_that_no_class_has_is_an_error_with_those_there_are(
     write_images(tmp_path, {"COVID/images": 2, "NORMAL": 1})
     with pytest.raises(ConfigError, match=r"data\.subfolder=pictures: .* Found: `\.`, `images`\."):
         index_folders(tmp_path, subfolder="pictures")
+
+
+@pytest.mark.parametrize("ending", ["", "_mask"])
+def test_the_same_films_in_two_subfolders_are_refused_whatever_these_are_called(
+    ending: str, write_images: WriteImages, tmp_path: Path
+) -> None:
+    write_images(tmp_path, {"train/TB/large": 4, "train/NORMAL": 1})
+    copy_names(tmp_path, "train/TB/large", "train/TB/lungs", ending)
+    message = refused(tmp_path)
+    assert "of train TB repeat the same file names: large (4 images), lungs (4 images)." in message
+    assert len(index_folders(tmp_path, subfolder="large").table) == 4 + 1
 
 
 def test_folders_of_patients_may_repeat_names_where_a_pattern_tells_them_apart(
@@ -224,7 +239,7 @@ def test_a_class_folder_without_images_is_an_error_also_where_others_have_some(
     assert f"  {where} (empty)" in refused(tmp_path, classes)
     for number in range(3):
         (tmp_path / where / f"{number}.zip").write_bytes(b"PK")
-    assert f"  {where} (3 other files, for example " in refused(tmp_path, classes)
+    assert f"  {where} (3 other files, like " in refused(tmp_path, classes)
     # Beside listed classes, other folders may hold what they like.
     (tmp_path / where).rename(tmp_path / "documents")
     assert len(index_folders(tmp_path, CLASSES).table) == 5
@@ -237,6 +252,16 @@ def test_a_split_that_lacks_a_class_is_told(write_images: WriteImages, tmp_path:
     assert notes == [
         "The train folder has no images of PNEUMONIA.",
         "The test folder has no images of PNEUMONIA, TUBERCULOSIS.",
+    ]
+
+
+def test_images_beside_the_split_folders_are_told(
+    write_images: WriteImages, tmp_path: Path
+) -> None:
+    write_images(tmp_path, {"train/a": 2, "test/a": 1, "train/b": 2, "test/b": 1, "a": 3})
+    assert index_folders(tmp_path).notes == [
+        "3 images outside the split folders (for example a/a(000).png): they train if "
+        "split=official."
     ]
 
 
