@@ -92,14 +92,12 @@ def _folds(
     if len(few):
         label, least = int(str(few.idxmin())), int(few.min())
         name = classes[label] if classes else f"Class {label}"
+        what, advice = "testing", "fewer folds (split.n_folds) or a larger split.test_fraction"
+        if "val_fraction" in key:
+            what, advice = "validation", "a larger fraction, or 0 for no validation images"
         raise ConfigError(
-            f"{name} has only {count(least, 'patient')}: too few to hold out one in {n_folds} "
-            f"({key}). "
-            + (
-                "Set a larger fraction, or 0 for no validation images."
-                if "val" in key
-                else "Use fewer folds (split.n_folds) or a larger split.test_fraction."
-            )
+            f"{name} has only {count(least, 'patient')}: too few to hold out one in {n_folds} for "
+            f"{what} ({key}). Use {advice}."
         )
     folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
     fold_of = np.empty(len(table), dtype=np.int64)

@@ -42,10 +42,7 @@ def test_a_root_too_high_names_the_right_one(
 ) -> None:
     write_images(tmp_path / above, KERMANY)
     message = refused(tmp_path, classes)
-    assert (
-        f"Under {tmp_path}, `{above}` cannot be classes, because they hold `test`, `train`."
-        in message
-    )
+    assert f"Not classes, under {tmp_path}: `{above}`, for they hold `test`, `train`." in message
     assert f" Set data.root={tmp_path / above}. Or" in message
     assert len(index_folders(tmp_path / above, classes).table) == 8
 
