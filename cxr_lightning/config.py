@@ -46,6 +46,8 @@ class PhantomConfig(Section):
 class DataConfig(Section):
     """Where images come from and how they are read (`conf/data`)."""
 
+    model_config = ConfigDict(coerce_numbers_to_str=True)  # data.classes={0:[],1:[]}
+
     name: Literal["phantom", "kaggle", "folder"]
     root: UserPath | None = None
     manifest: UserPath | None = None

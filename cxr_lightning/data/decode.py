@@ -48,7 +48,9 @@ def looks_like_image(path: Path) -> bool:
             return True
     except UnidentifiedImageError:
         return _is_dicom(path)
-    except (OSError, ValueError, Image.DecompressionBombError):
+    except (PermissionError, Image.DecompressionBombError):
+        return True  # decode() says what is wrong with it
+    except (OSError, ValueError):
         return False
 
 

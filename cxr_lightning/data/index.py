@@ -115,7 +115,7 @@ def _index(
         if unknown:
             raise DataError(
                 f"Unknown {some(unknown)} among the {where}. Known: {', '.join(classes)}. "
-                "Add the spelling to data.classes, or move the folder away."
+                "Add the spelling to data.classes, or leave these images out."
             )
         order = tuple(classes)
     else:

@@ -53,7 +53,8 @@ class PatientPattern:
         if self._expression is None:
             return []
         missed = patients == ""
-        if missed.all() and not any(self.patient(name) for name in self.works_on):
+        known_right = bool(self.works_on) and all(map(self.patient, self.works_on))
+        if missed.all() and not known_right:
             raise ConfigError(
                 f"data.group_pattern={self.pattern} matches none of {count(len(paths), 'image')}, "
                 f"for example {paths.iloc[0]}. In a shell, quote it twice and write each backslash "

@@ -132,6 +132,15 @@ def test_kaggle_may_lack_a_test_or_a_train_folder(
     assert load_index(kaggle_config(tmp_path / "b")).table["split"].tolist() == ["test"] * 2
 
 
+def test_classes_may_be_numbers(
+    kaggle_config: MakeConfig, write_images: WriteImages, tmp_path: Path
+) -> None:
+    # As Hydra reads data.classes={0:[],1:[2]}
+    write_images(tmp_path / "set", {"0": 1, "1": 1, "2": 1})
+    config = kaggle_config(tmp_path / "set", classes={0: [], 1: [2]})
+    assert load_index(config).table["label"].tolist() == [0, 1, 1]
+
+
 def test_an_archive_that_is_still_packed_is_named(
     kaggle_config: MakeConfig, tmp_path: Path
 ) -> None:
