@@ -58,13 +58,8 @@ def decode(path: Path, size_px: int, white: int | None = None) -> npt.NDArray[np
     """Read an image as grey (size_px, size_px) uint8, aspect ratio not kept (as in the report).
 
     Colours become ITU-R 601 luma, EXIF rotation is applied, transparency lies over black, 16 bits
-    are scaled to 8, of several frames the first is read.
-
-    Args:
-        path: the file.
-        size_px: height and width of the result.
-        white: the value of white in images of 16 bits, which belongs to their whole set
-            (see `white.find_white`); None: found from this file alone (`white_of`).
+    are scaled to 8, of several frames the first is read. `white` is the value of white in images
+    of 16 bits, which belongs to their whole set (`white.find_white`); None: this file's own.
 
     Raises:
         UnreadableImageError: with the reason.

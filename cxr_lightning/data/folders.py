@@ -34,12 +34,8 @@ def read_folders(
 ) -> tuple[pd.DataFrame, list[str]]:
     """Columns `path`, `class` (the folder's name) and `split`, and sentences for the user.
 
-    Args:
-        root: the folder that was searched.
-        found: what is in it.
-        listed: key of each listed class or spelling → class (see `names`); empty: all folders.
-        subfolder: `data.subfolder`, the folder in a class folder whose images are meant.
-        patient: the patient that a path names, or "".
+    `listed` is `names.listed_classes`, empty: all folders are classes; `patient` gives the patient
+    that a path names, or "".
 
     Raises:
         DataError: levels that are not as expected, with the tree that was seen or the right root.

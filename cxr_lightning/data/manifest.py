@@ -53,15 +53,11 @@ def read_manifest(manifest: Path, root: Path, columns: ColumnsConfig) -> pd.Data
                 f"for example in `{','.join(listed.loc[blank[0]])}`. Fill it in, or delete these "
                 "rows."
             )
-    table = pd.DataFrame(
-        {
-            "path": _find(listed[roles["path"]], manifest, root),
-            "class": listed[roles["label"]],
-            "split": _splits(listed, roles.get("split"), manifest),
-        }
-    )
-    for role in ("group", "source"):
-        table[role] = listed[roles[role]] if role in roles else ""
+    table = pd.DataFrame({"path": _find(listed[roles["path"]], manifest, root)})
+    for role in ("label", "split", "group", "source"):
+        table["class" if role == "label" else role] = listed[roles[role]] if role in roles else ""
+    if "split" in roles:
+        table["split"] = _splits(listed[roles["split"]], manifest)
     # A first column without a name is the row number that pandas writes.
     others = [name for name in listed.columns if name not in ("", *roles.values())]
     further = listed.loc[:, ~listed.columns.duplicated()][list(dict.fromkeys(others))]
@@ -130,15 +126,13 @@ def _find(written: "pd.Series[str]", manifest: Path, root: Path) -> "pd.Series[s
     return found
 
 
-def _splits(listed: pd.DataFrame, column: str | None, manifest: Path) -> "pd.Series[str]":
-    if column is None:
-        return pd.Series("", index=listed.index)
-    splits = listed[column].map(names.split_of)
-    unknown = sorted(set(listed[column][(splits == "") & (listed[column] != "")]))
+def _splits(listed: "pd.Series[str]", manifest: Path) -> "pd.Series[str]":
+    splits = listed.map(names.split_of)
+    unknown = sorted(set(listed[(splits == "") & (listed != "")]))
     if unknown:
-        known = [word for words in names.SPLIT_WORDS.values() for word in words]
+        known = ", ".join(word for words in names.SPLIT_WORDS.values() for word in words)
         raise DataError(
-            f"Unknown {some(unknown)} in column `{column}` of {manifest}. "
-            f"Known: {', '.join(known)} or empty."
+            f"Unknown {some(unknown)} in column `{listed.name}` of {manifest}. Known: {known} or "
+            "empty."
         )
     return splits

@@ -39,12 +39,7 @@ def split_of(name: str) -> str:
 
 
 def unify(names: "pd.Series[str]", what: str) -> "tuple[pd.Series[str], list[str]]":
-    """Every name in its most frequent spelling, and a sentence where spellings were united.
-
-    Args:
-        names: as found.
-        what: what they name, for the sentence: "class".
-    """
+    """Every name in its most frequent spelling, and a sentence if some `what` had several."""
     clean = names.map(lambda name: unicodedata.normalize("NFC", name).strip())
     spellings: defaultdict[str, list[str]] = defaultdict(list)
     for name, _ in Counter(clean).most_common():

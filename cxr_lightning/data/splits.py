@@ -39,7 +39,7 @@ def assign_splits(
             inside = sorted(name for name in set(table["source"]) if split_of(name))
             raise DataError(
                 "split=official needs a test/ folder (or a manifest's split column); "
-                f"found: {found}. Choose split=pooled or split=kfold. (cxr-evaluate: or subset=all.)"
+                f"found: {found}. Choose split=pooled or split=kfold (cxr-evaluate: or subset=all)."
                 + (f" Or is data.root, `{inside[0]}`, one folder too deep?" if inside else "")
             )
     elif config.name == "pooled":

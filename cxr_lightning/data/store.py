@@ -71,12 +71,7 @@ def open_store(
 ) -> tuple[Pixels, dict[str, str]]:
     """The pixels of `paths` (relative to `root`), decoding those that no earlier call decoded.
 
-    Args:
-        cache_dir: the folder of all stores.
-        root: where `paths` start.
-        paths: the images.
-        size_px: height and width of the pixels.
-        white: the value of white of images of 16 bits; None: found from all of `paths`.
+    `white` is the value of white in images of 16 bits; None: found from all of `paths`.
 
     Returns:
         The pixels of the readable images, in the order of `paths`; and path → reason for the
