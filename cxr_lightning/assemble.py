@@ -84,8 +84,8 @@ def check_data(config: TrainConfig, datamodule: XrayDataModule) -> None:
     empty = [name for name in classes if counts.loc[name, "train"] == 0]
     if empty:
         raise DataError(
-            f"No training images of {', '.join(empty)} under {datamodule.index.root}. "
-            "Add some, or leave the class out of data.classes."
+            f"{datamodule.index.root} has no training images of {', '.join(empty)}. Add some, or "
+            "list in data.classes only the classes that it has; data=folder takes its folders."
         )
 
 
@@ -133,7 +133,10 @@ def build_classifier(config: TrainConfig, datamodule: XrayDataModule) -> Classif
         class_counts=[int(n) for n in datamodule.counts()["train"]],
         imbalance=config.imbalance.model_dump(),
         optim=config.optim.model_dump(),
-        run=config.model_dump(mode="json"),
+        # With the value of white that was found in the images: others are to be read with it too.
+        run=config.model_copy(
+            update={"data": config.data.model_copy(update={"white": datamodule.pixels.white})}
+        ).model_dump(mode="json"),
     )
     if weights is not None:
         backbone = classifier.network.backbone

@@ -46,12 +46,16 @@ class PhantomConfig(Section):
 class DataConfig(Section):
     """Where images come from and how they are read (`conf/data`)."""
 
+    model_config = ConfigDict(coerce_numbers_to_str=True)  # data.classes={0:[],1:[]}
+
     name: Literal["phantom", "kaggle", "folder"]
     root: UserPath | None = None
     manifest: UserPath | None = None
     columns: ColumnsConfig = ColumnsConfig()
     classes: dict[str, list[str]] | None = None
+    subfolder: str | None = None
     group_pattern: str | None = None
+    white: int | None = Field(default=None, ge=255, le=65535)
     unreadable: Literal["error", "skip"] = "error"
     download: bool = False
     phantom: PhantomConfig | None = None

@@ -43,18 +43,25 @@ def run(cfg: DictConfig) -> "TrainResult":
     trained = parse(TrainConfig, classifier.hparams["run"])
     classes: list[str] = classifier.hparams["classes"]
 
-    data = parse(DataConfig, _overlay(trained.data.model_dump(), config.data))
+    then = trained.data.model_dump() | {"download": False}  # a checkpoint fetches nothing
+    data = parse(DataConfig, _overlay(then, config.data))
     data = assemble.as_trained(data, trained.data, classes)
     split = parse(SplitConfig, _overlay(trained.split.model_dump(), config.split))
-    if "name" in config.data and config.subset == "test":
-        # Another set may have too few patients to set some aside, and nothing is trained on it.
+    is_another_set = "name" in config.data and config.subset == "test"
+    if is_another_set:
+        # It may have too few patients to set some aside, and nothing is trained on it.
         split = split.model_copy(update={"val_fraction": 0.0})
+        if "name" not in config.split:  # a fifth of it would be tested, if the training was pooled
+            split = split.model_copy(update={"name": "official"})
     trainer_config = device_config(trained.trainer, config.trainer)
     precision = assemble.choose_precision(trainer_config)
 
     datamodule = XrayDataModule(data, None if config.subset == "all" else split)
     if config.subset != "all":
         datamodule.tested_split = config.subset
+    datamodule.prepare_data()
+    if is_another_set and "name" not in config.split:
+        datamodule.test_all_without_test_folder()
     datamodule.setup()
     screen.print_data(datamodule)
     assemble.check_classes(datamodule, classes, config.ckpt_path)

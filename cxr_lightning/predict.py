@@ -42,7 +42,7 @@ def run(cfg: DictConfig) -> Path:
 
     root, images, ignored = find_images(config.input)
     config.output.parent.mkdir(parents=True, exist_ok=True)
-    dataset = FileDataset(root, images, trained.data.image_size)
+    dataset = FileDataset(root, images, trained.data.image_size, trained.data.white)
     trainer = Trainer(
         **assemble.trainer_arguments(trainer_config, precision, config.folder),
         default_root_dir=config.folder,

@@ -8,6 +8,7 @@ import pandas as pd
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from cxr_lightning.data.datamodule import XrayDataModule
 from cxr_lightning.metrics import Estimate
@@ -18,16 +19,16 @@ SHOWN_PER_CLASS = ("recall", "precision", "f1")
 
 @rank_zero_only
 def print_data(datamodule: XrayDataModule) -> None:
-    """Images a class and a split, patients, and what was left out."""
+    """Images per class and split, patients, what was left out, and what the index notes."""
     counts = datamodule.counts()
     synthetic = " (synthetic, not X-rays)" if datamodule.data.name == "phantom" else ""
-    table = Table(title=f"{datamodule.index.root}{synthetic}")
+    table = Table(title=Text(f"{datamodule.index.root}{synthetic}"))  # its brackets are no markup
     table.add_column("images")
     for split in counts.columns:
         table.add_column(split, justify="right")
     table.add_column("all", justify="right")
     for name, row in counts.iterrows():
-        table.add_row(str(name), *(str(n) for n in row), str(row.sum()))
+        table.add_row(Text(str(name)), *(str(n) for n in row), str(row.sum()))
     table.add_section()
     table.add_row("all", *(str(n) for n in counts.sum()), str(counts.to_numpy().sum()))
     patients = datamodule.table.groupby("split")["group"].nunique()
@@ -36,6 +37,8 @@ def print_data(datamodule: XrayDataModule) -> None:
     console = Console()
     console.print(table)
     _print_ignored(console, datamodule.index.ignored)
+    for note in datamodule.index.notes:
+        console.print(note, markup=False, highlight=False)
     for path, reason in datamodule.unreadable.items():
         console.print(f"Left out, unreadable: {path} ({reason})", markup=False)
 

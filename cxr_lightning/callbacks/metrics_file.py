@@ -62,7 +62,8 @@ class TestResults(Callback):
             predicted=[classes[k] for k in predictions.predicted],
         )
         probabilities = pd.DataFrame(predictions.probabilities, columns=classes, index=frame.index)
-        write_csv(self.folder / "predictions.csv", frame.join(probabilities))
+        further = table.iloc[:, 5:]  # view, sex, age …, as the manifest has them
+        write_csv(self.folder / "predictions.csv", frame.join(probabilities).join(further))
 
     @rank_zero_only
     def write_metrics(self, tested: dict[str, Any] | None = None) -> None:

@@ -72,6 +72,8 @@ class RunRecord(Callback):
             "patients": table.groupby("split")["group"].nunique().to_dict(),
             "images_root": str(datamodule.index.root.resolve()),
             "store_key": datamodule.pixels.key,
+            "white": datamodule.pixels.white,
+            "notes": datamodule.index.notes,
             "ignored_files": datamodule.index.ignored,
             "unreadable_images": datamodule.unreadable,
             **self.stopwatch.summary(),

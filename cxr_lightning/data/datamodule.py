@@ -61,7 +61,11 @@ class XrayDataModule(LightningDataModule):
         self.index: Index = load_index(self.data)
         table = self.index.table
         pixels, self.unreadable = open_store(
-            self.data.cache_dir, self.index.root, list(table["path"]), self.data.image_size
+            self.data.cache_dir,
+            self.index.root,
+            list(table["path"]),
+            self.data.image_size,
+            self.data.white,
         )
         if self.unreadable and self.data.unreadable == "error":
             reasons = "\n".join(f"  {path}: {reason}" for path, reason in self.unreadable.items())
@@ -86,10 +90,16 @@ class XrayDataModule(LightningDataModule):
         self.table = (
             readable.assign(split="test")
             if self.split is None
-            else splits.assign_splits(readable, self.split)
+            else splits.assign_splits(readable, self.split, self.index.classes)
         )
         position = pd.Series(np.arange(len(readable)), index=readable["path"])
         self.pixels: Pixels = pixels.take(position.loc[self.table["path"]].to_numpy(dtype=np.int64))
+
+    def test_all_without_test_folder(self) -> None:
+        """Before `setup`: take every image as a test image if no folder says which ones are."""
+        if not (self.index.table["split"] == "test").any():
+            self.split = None
+            self.index.notes.append("There is no test folder: every image is tested.")
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -1,17 +1,32 @@
 """One image file to grey pixels, whatever the file's format, depth or colours."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
-from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION, TiffImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TiffImageFile
 
 VERSION = 1
 """Part of the store's key: raise it when the same file would give other pixels."""
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".tif", ".tiff", ".webp", ".dcm"})
+SUFFIXES = re.compile(r"\.(jpe?g|jpe|jfif|png|bmp|tiff?|webp|jp2|j2k|p[gp]m|gif|avif|dcm)")
 """File names that promise an image. What the file really is, its first bytes decide."""
+
+OTHER_SUFFIXES = re.compile(
+    r"\.(txt|md|rst|[ct]sv|jsonl?|xml|html?|ya?ml|toml|ini|log|pdf|docx?|xlsx?|ods|py|ipynb|[mr]|sh"
+    r"|zip|gz|tar|tgz|7z|rar|npy|npz|mat|h5|pkl|pth?|ckpt|db|part|tmp|mp4|avi)"
+)
+"""File names that promise something else; every other file is an image if its content is."""
+
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "JPEG2000", "PPM", "GIF", "AVIF")
+"""Formats of Pillow in which X-rays come. Some of its others only guess, or start programs."""
+
+FULL = 65535
+MAX_SAMPLE_VALUE = 281
+DICOM = "DICOM is not read yet; export it as 16-bit PNG"
 
 
 class UnreadableImageError(Exception):
@@ -19,33 +34,44 @@ class UnreadableImageError(Exception):
 
 
 def looks_like_image(path: Path) -> bool:
-    """Whether the name promises an image or, where the name says nothing, the content is one."""
-    if path.suffix.lower() in SUFFIXES:
+    """Whether the name promises an image or, where the name says nothing, the content is one.
+
+    Most of DICOM's names end in a part of a number, which is no suffix: `1.2.840.113619.2.30`.
+    """
+    suffix = path.suffix.lower()
+    if SUFFIXES.fullmatch(suffix):
         return True
-    if path.suffix:
+    if OTHER_SUFFIXES.fullmatch(suffix):
         return False
     try:
-        with Image.open(path):
+        with Image.open(path, formats=FORMATS):
             return True
-    except (UnidentifiedImageError, OSError):
+    except UnidentifiedImageError:
+        return _is_dicom(path)
+    except (PermissionError, Image.DecompressionBombError):
+        return True  # decode() says what is wrong with it
+    except (OSError, ValueError):
         return False
 
 
-def decode(path: Path, size_px: int) -> npt.NDArray[np.uint8]:
+def decode(path: Path, size_px: int, white: int | None = None) -> npt.NDArray[np.uint8]:
     """Read an image as grey (size_px, size_px) uint8, aspect ratio not kept (as in the report).
 
     Colours become ITU-R 601 luma, EXIF rotation is applied, transparency lies over black, 16 bits
-    are scaled to 8, of several frames the first is read.
+    are scaled to 8, of several frames the first is read. `white` is the value of white in images
+    of 16 bits, which belongs to their whole set (`white.find_white`); None: this file's own.
 
     Raises:
         UnreadableImageError: with the reason.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             # libjpeg decodes at 1/2, 1/4 or 1/8 where that is still at least the size asked for:
             # twice as fast, 0.4 grey levels off on average.
             image.draft("L", (size_px, size_px))
-            grey = _to_grey(ImageOps.exif_transpose(image))
+            if image.mode.startswith("I"):
+                white = FULL if _is_scaled(image) else white or _own_white(image)
+            grey = _to_grey(ImageOps.exif_transpose(image), white or FULL)
             if _white_is_zero(image):
                 grey = ImageOps.invert(grey)
             resized = grey.resize((size_px, size_px), Image.Resampling.BILINEAR)
@@ -60,9 +86,65 @@ def decode(path: Path, size_px: int) -> npt.NDArray[np.uint8]:
         raise UnreadableImageError(str(error) or type(error).__name__) from error
 
 
-def _to_grey(image: Image.Image) -> Image.Image:
+def white_of(path: Path) -> int:
+    """The value of white that one file speaks for; 0 where its format or 8 bits settle it.
+
+    What the file states (sBIT of PNG; MaxSampleValue or 12 bits of TIFF), else all bits that its
+    largest value needs: 1023 for 10 bits.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            if not image.mode.startswith("I") or _is_scaled(image):
+                return 0
+            return _own_white(image)
+    except Exception:  # decode() says what is wrong with it
+        return 0
+
+
+def _own_white(image: Image.Image) -> int:
+    stated = _stated_bits(image)  # read before the pixels are, which close the file
+    largest = int(_deep(image).max())
+    if isinstance(image, TiffImageFile):
+        most = image.tag_v2.get(MAX_SAMPLE_VALUE)
+        most = int(most[0] if isinstance(most, tuple) else most or 0)
+        if largest <= most <= FULL:
+            return max(most, 255)
+    if stated is not None:
+        # PNG's specification wants such values stretched to 16 bits; many programs do not do it.
+        return 2**stated - 1 if largest < 2**stated else FULL
+    return int(max(255, 2 ** largest.bit_length() - 1))
+
+
+def _stated_bits(image: Image.Image) -> int | None:
+    if isinstance(image, TiffImageFile):
+        bits = image.tag_v2.get(BITSPERSAMPLE, (16,))[0]
+        return int(bits) if 8 < bits < 16 else None
+    if not isinstance(image, PngImageFile):
+        return None
+    with Path(str(image.filename)).open("rb") as file:
+        head = file.read(65536).partition(b"IDAT")[0]
+    found = head.find(b"\0\0\0\1sBIT")  # four bytes of length, the name, one number for grey
+    return min(head[found + 8], 16) if 0 <= found < len(head) - 8 else None
+
+
+def _is_scaled(image: Image.Image) -> bool:
+    """Whether Pillow has stretched the values to 16 bits, by what the file says of its range."""
+    return image.format == "JPEG2000" or (
+        image.format == "PPM" and any(tile[0] == "ppm" for tile in getattr(image, "tile", ()))
+    )
+
+
+def _deep(image: Image.Image) -> npt.NDArray[np.int64]:
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > FULL:
+        raise UnreadableImageError("32-bit pixels have no defined range; save as 16-bit")
+    return values
+
+
+def _to_grey(image: Image.Image, white: int) -> Image.Image:
     if image.mode.startswith("I"):
-        return Image.fromarray(_to_8_bits(np.asarray(image)))
+        grey = np.rint(np.minimum(_deep(image), white) * (255 / white))
+        return Image.fromarray(grey.astype(np.uint8))
     if image.mode == "F":
         raise UnreadableImageError("floating-point pixels have no defined range; save as 16-bit")
     if image.has_transparency_data:
@@ -81,21 +163,16 @@ def _white_is_zero(image: Image.Image) -> bool:
     return bool(image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == 0)
 
 
-def _to_8_bits(pixels: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
-    values = pixels.astype(np.int64)
-    if values.min() < 0 or values.max() > 65535:
-        raise UnreadableImageError("32-bit pixels have no defined range; save as 16-bit")
-    # Detectors store 12 bits in 16; read at full range such an image would be black.
-    white = 4095 if values.max() <= 4095 else 65535
-    grey: npt.NDArray[np.uint8] = np.rint(values * (255 / white)).astype(np.uint8)
-    return grey
+def _is_dicom(path: Path) -> bool:
+    with path.open("rb") as file:
+        start = file.read(132)
+    # Old files lack the preamble and begin with group 8 (or 2), a small element number before it.
+    return start[128:] == b"DICM" or start[:4] in (b"\x08\0\0\0", b"\x08\0\5\0", b"\2\0\0\0")
 
 
 def _unknown_content(path: Path) -> str:
-    with path.open("rb") as file:
-        start = file.read(132)
-    if start[128:] == b"DICM" or path.suffix.lower() == ".dcm":
-        return "DICOM is not read yet; export it as 16-bit PNG"
-    if not start:
-        return "the file is empty"
+    if path.stat().st_size == 0:
+        return "the file is empty" if path.suffix.lower() != ".dcm" else DICOM
+    if path.suffix.lower() == ".dcm" or _is_dicom(path):
+        return DICOM
     return "its content is no image format that Pillow knows"

@@ -3,12 +3,15 @@
 from pathlib import Path
 
 from cxr_lightning.config import DataConfig
+from cxr_lightning.data import names
 from cxr_lightning.data.index import Index, index_folders, index_manifest
 from cxr_lightning.data.phantom_set import write_phantoms
+from cxr_lightning.data.store import cache_message
 from cxr_lightning.errors import ConfigError, DataError
 
 KAGGLE_DATASET = "jtiptj/chest-xray-pneumoniacovid19tuberculosis"
 KAGGLE_URL = f"https://www.kaggle.com/datasets/{KAGGLE_DATASET}"
+KAGGLE_NAMES = ("IM-0115-0001.jpeg", "NORMAL2-IM-0383-0001.jpeg", "person1_virus_6.jpeg")
 BY_HAND = f"Or download {KAGGLE_URL} in a browser, unpack it, and set data.root=/path/to/it."
 
 
@@ -17,23 +20,28 @@ def load_index(config: DataConfig) -> Index:
 
     Raises:
         ConfigError: `data.root` is not set where it is needed.
-        DataError: the folder is missing or is not laid out as expected.
+        DataError: the folder is missing or is not laid out as expected; see `index`.
     """
+    names.listed_classes(config.classes)  # before anything is downloaded or searched
+    works_on = KAGGLE_NAMES if config.name == "kaggle" else ()
     root = find_root(config)
     if config.manifest is not None:
         return index_manifest(
-            config.manifest, root, config.classes, config.columns, config.group_pattern
+            config.manifest,
+            root,
+            config.classes,
+            config.columns,
+            group_pattern=config.group_pattern,
+            pattern_works_on=works_on,
         )
     assert root is not None  # find_root returns None only with a manifest
-    index = index_folders(root, config.classes, config.group_pattern)
-    splits = set(index.table["split"])
-    if config.name == "kaggle" and not {"train", "test"} <= splits:
-        raise DataError(
-            f"{root} is not laid out as Kaggle's set: expected train/ and test/ with class "
-            f"folders, found {', '.join(sorted(splits - {''})) or 'neither'}. For other layouts: "
-            "data=folder."
-        )
-    return index
+    return index_folders(
+        root,
+        config.classes,
+        config.group_pattern,
+        subfolder=config.subfolder,
+        pattern_works_on=works_on,
+    )
 
 
 def find_root(config: DataConfig) -> Path | None:
@@ -43,7 +51,9 @@ def find_root(config: DataConfig) -> Path | None:
         folder = config.cache_dir / f"phantom-{size}-seed{seed}"
         try:
             return write_phantoms(config.root or folder, size, seed)
-        except FileExistsError as error:
+        except OSError as error:
+            if error.errno is not None:  # the system's; else write_phantoms found other files
+                raise DataError(cache_message((config.root or folder).parent, error)) from error
             if config.root is None:
                 raise DataError(str(error)) from None
             raise DataError(
@@ -59,6 +69,10 @@ def find_root(config: DataConfig) -> Path | None:
     if config.root is not None and not config.root.is_dir():
         if config.download:
             return _download()
+        if config.root.exists():
+            raise DataError(
+                f"data.root={config.root} is a file. Unpack it, and set data.root to the folder."
+            )
         raise DataError(
             f"No images at {config.root.absolute()} (data.root): the folder does not exist"
             + _how_to_get(config.name)

@@ -19,9 +19,12 @@ import numpy.typing as npt
 import pandas as pd
 from filelock import FileLock, Timeout
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 
 from cxr_lightning.data import decode
+from cxr_lightning.data.white import find_white
+from cxr_lightning.errors import DataError
 from cxr_lightning.machine import usable_cores
 
 FILE_KEY = ["path", "bytes", "mtime_ns"]
@@ -33,6 +36,7 @@ LOOK_AGAIN_S = 1.0
 class Pixels:
     """Images by position, uint8 (size_px, size_px) each, memory-mapped.
 
+    `white` is the value of white that images of 16 bits were read with, None if there is none.
     The map is opened by the process that reads: pickled into a worker, this is a path and numbers.
     """
 
@@ -40,6 +44,7 @@ class Pixels:
     size_px: int
     rows: npt.NDArray[np.int64]
     key: str
+    white: int | None = None
     _map: npt.NDArray[np.uint8] | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
@@ -58,40 +63,66 @@ class Pixels:
 
     def take(self, positions: npt.NDArray[np.int64]) -> "Pixels":
         """The same store restricted to some positions, in their order."""
-        return Pixels(self.file, self.size_px, self.rows[positions], self.key)
+        return Pixels(self.file, self.size_px, self.rows[positions], self.key, self.white)
 
 
 def open_store(
-    cache_dir: Path, root: Path, paths: Sequence[str], size_px: int
+    cache_dir: Path, root: Path, paths: Sequence[str], size_px: int, white: int | None = None
 ) -> tuple[Pixels, dict[str, str]]:
     """The pixels of `paths` (relative to `root`), decoding those that no earlier call decoded.
+
+    `white` is the value of white in images of 16 bits; None: found from all of `paths`.
 
     Returns:
         The pixels of the readable images, in the order of `paths`; and path → reason for the
         unreadable ones.
+
+    Raises:
+        DataError: `cache_dir` cannot be written.
     """
-    folder = cache_dir / _folder_name(root, size_px)
-    folder.mkdir(parents=True, exist_ok=True)
     wanted, unreadable = _stat(root, paths)
-    known = _read_rows(folder, size_px)
-    if len(_unknown(wanted, known)):
-        with _locked(folder):
-            known = _read_rows(folder, size_px)  # another process may just have decoded them
-            known, undecoded = _decode_into(folder, root, _unknown(wanted, known), known, size_px)
-            unreadable |= undecoded
+    try:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        white = white or find_white(cache_dir, root, wanted)
+        folder = cache_dir / _folder_name(root, _how(size_px, white))
+        folder.mkdir(exist_ok=True)
+        known = _read_rows(folder, size_px)
+        if len(_unknown(wanted, known)):
+            with _locked(folder):
+                known = _read_rows(folder, size_px)  # another process may just have decoded them
+                new = _unknown(wanted, known)
+                known, undecoded = _decode_into(
+                    folder, root, new, known, size_px=size_px, white=white
+                )
+                unreadable |= undecoded
+    except OSError as error:
+        raise DataError(cache_message(cache_dir, error)) from error
     found = wanted.merge(known, on=FILE_KEY, how="left").dropna(subset=["row"])
     rows = found["row"].to_numpy(dtype=np.int64)
-    return Pixels(folder / "pixels.u8", size_px, rows, _key(found, size_px)), unreadable
+    key = _key(found, _how(size_px, white))
+    return Pixels(folder / "pixels.u8", size_px, rows, key, white), unreadable
 
 
-def _folder_name(root: Path, size_px: int) -> str:
-    how = f"{root.resolve()}|{size_px}|grey|{decode.VERSION}"
-    return f"{root.resolve().name}-{size_px}px-{hashlib.sha256(how.encode()).hexdigest()[:12]}"
+def cache_message(cache_dir: Path, error: OSError) -> str:
+    """What to say where the cache cannot be written."""
+    return (
+        f"The cache {cache_dir} (data.cache_dir) cannot be written: {error.strerror or error}. "
+        "Set data.cache_dir or the environment variable CXR_LIGHTNING_CACHE to a folder of yours."
+    )
 
 
-def _key(found: pd.DataFrame, size_px: int) -> str:
+def _how(size_px: int, white: int | None) -> str:
+    return f"{size_px}|grey|{decode.VERSION}" + (f"|white={white}" if white else "")
+
+
+def _folder_name(root: Path, how: str) -> str:
+    digest = hashlib.sha256(f"{root.resolve()}|{how}".encode()).hexdigest()[:12]
+    return f"{root.resolve().name}-{how.partition('|')[0]}px-{digest}"
+
+
+def _key(found: pd.DataFrame, how: str) -> str:
     """What was decoded and how: equal keys are equal pixels in equal order."""
-    listing = found[FILE_KEY].to_csv(index=False) + f"{size_px}|grey|{decode.VERSION}"
+    listing = found[FILE_KEY].to_csv(index=False) + how
     return hashlib.sha256(listing.encode()).hexdigest()[:16]
 
 
@@ -110,7 +141,7 @@ def _read_rows(folder: Path, size_px: int) -> pd.DataFrame:
     file, pixels_file = folder / "rows.csv", folder / "pixels.u8"
     if not file.exists():
         return pd.DataFrame(columns=list(TYPES)).astype(TYPES)
-    rows = pd.read_csv(file, dtype=TYPES, keep_default_na=False)
+    rows = pd.read_csv(file, dtype=TYPES, keep_default_na=False, encoding="utf-8")
     # Pixels that someone deleted, or that a power cut lost, are decoded again.
     stored = pixels_file.stat().st_size // size_px**2 if pixels_file.exists() else 0
     return rows[rows["row"] < stored]
@@ -127,7 +158,8 @@ def _locked(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=LOOK_AGAIN_S)
     except Timeout:
-        Console(stderr=True).print(f"Waiting for another process that decodes into {folder} …")
+        waiting = f"Waiting for another process that decodes into {folder} …"
+        Console(stderr=True).print(waiting, markup=False)
         lock.acquire()
     try:
         yield
@@ -136,7 +168,13 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _decode_into(
-    folder: Path, root: Path, files: pd.DataFrame, known: pd.DataFrame, size_px: int
+    folder: Path,
+    root: Path,
+    files: pd.DataFrame,
+    known: pd.DataFrame,
+    *,
+    size_px: int,
+    white: int | None,
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """Append the pixels of `files`; what is decoded when an interrupt comes is kept."""
     unreadable: dict[str, str] = {}
@@ -145,7 +183,7 @@ def _decode_into(
 
     def read(path: str) -> npt.NDArray[np.uint8] | str:
         try:
-            return decode.decode(root / path, size_px)
+            return decode.decode(root / path, size_px, white)
         except decode.UnreadableImageError as error:
             return str(error)
 
@@ -155,11 +193,10 @@ def _decode_into(
     with pixels_file.open("r+b") as file, ThreadPoolExecutor(len(usable_cores())) as pool:
         file.seek(first * size_px**2)
         results = pool.map(read, files["path"])
+        title = f"Decoding {escape(root.name)}"
         try:
             for position, result in enumerate(
-                track(
-                    results, f"Decoding {root.name}", total=len(files), console=Console(stderr=True)
-                )
+                track(results, title, total=len(files), console=Console(stderr=True))
             ):
                 if isinstance(result, str):
                     unreadable[files["path"].iloc[position]] = result
@@ -173,6 +210,6 @@ def _decode_into(
             rows = files.iloc[added].assign(row=np.arange(first, first + len(added)))
             known = pd.concat([known, rows], ignore_index=True)
             temporary = folder / "rows.csv.new"
-            known.to_csv(temporary, index=False)
+            known.to_csv(temporary, index=False, encoding="utf-8")
             temporary.replace(folder / "rows.csv")
     return known, unreadable

@@ -7,6 +7,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from cxr_lightning.data.dataset import Batch
 from cxr_lightning.data.decode import UnreadableImageError, decode
+from cxr_lightning.data.white import common_white
 from cxr_lightning.machine import usable_cores
 
 UNREADABLE = -1
@@ -14,17 +15,22 @@ UNREADABLE = -1
 
 
 class FileDataset(Dataset[Batch]):
-    """Images by path. An unreadable one is black, and its label says so."""
+    """Images by path. An unreadable one is black, and its label says so.
 
-    def __init__(self, root: Path, paths: list[str], size_px: int) -> None:
+    `white` is the value of white that the training images of 16 bits were read with; None: there
+    were none, and it is found from all of `paths`.
+    """
+
+    def __init__(self, root: Path, paths: list[str], size_px: int, white: int | None = None):
         self.root, self.paths, self.size_px = root, paths, size_px
+        self.white = white or common_white(root / path for path in paths)
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, row: int) -> Batch:
         try:
-            pixels = torch.tensor(decode(self.root / self.paths[row], self.size_px))
+            pixels = torch.tensor(decode(self.root / self.paths[row], self.size_px, self.white))
             label = 0
         except UnreadableImageError:
             pixels = torch.zeros(self.size_px, self.size_px, dtype=torch.uint8)
@@ -42,7 +48,7 @@ class FileDataset(Dataset[Batch]):
         for path, label in zip(self.paths, labels, strict=True):
             if label == UNREADABLE:
                 try:
-                    decode(self.root / path, self.size_px)
+                    decode(self.root / path, self.size_px, self.white)
                 except UnreadableImageError as error:
                     reasons[path] = str(error)
         return reasons

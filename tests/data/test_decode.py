@@ -125,11 +125,14 @@ def test_twelve_bits_in_sixteen_are_scaled_from_4095(tmp_path: Path) -> None:
     assert decode(tmp_path / "a.png", 2).tolist() == [[0, 62], [128, 255]]
 
 
-def test_one_value_above_4095_means_sixteen_bits(tmp_path: Path) -> None:
-    # 4096 * 255 / 65535 = 15.94, 1000 * 255 / 65535 = 3.89
+def test_one_value_above_4095_means_thirteen_bits_unless_white_is_given(tmp_path: Path) -> None:
+    # 2**13 - 1 = 8191: 1000 * 255 / 8191 = 31.13, 2048 → 63.76, 4096 → 127.52
     deep = np.array([[0, 1000], [2048, 4096]], dtype=np.uint16)
     Image.fromarray(deep).save(tmp_path / "a.png")
-    assert decode(tmp_path / "a.png", 2).tolist() == [[0, 4], [8, 16]]
+    assert decode(tmp_path / "a.png", 2).tolist() == [[0, 31], [64, 128]]
+    # 4096 * 255 / 65535 = 15.94; what is above white is white.
+    assert decode(tmp_path / "a.png", 2, white=65535).tolist() == [[0, 4], [8, 16]]
+    assert decode(tmp_path / "a.png", 2, white=1000).tolist() == [[0, 255], [255, 255]]
 
 
 @pytest.mark.parametrize("dtype", ["<u1", "<u2"])
@@ -285,6 +288,18 @@ def test_pixels_without_a_defined_range_are_unreadable(
         ("a.zip", b"PK", False),
         ("no_suffix", encoded("png"), True),
         ("README", b"Images of 2022", False),
+        ("film.jfif", b"", True),
+        ("film.jp2", b"", True),
+        ("film.PGM", b"", True),
+        ("film.v2.final", encoded("png"), True),
+        ("2022.01.31", encoded("jpg"), True),
+        ("film.xyz", encoded("bmp"), True),
+        ("1.2.840.113619.2.30.1.1762295590.1623.123", DICOM, True),
+        ("IM0001.0", b"\x08\0\5\0\x0a\0\0\0ISO_IR 100" + bytes(200), True),  # no preamble
+        ("1.2.840.10008", b"a list of names", False),
+        ("empty.123", b"", False),
+        ("table.csv", encoded("png"), False),
+        ("Thumbs.db", encoded("jpg"), False),
     ],
 )
 def test_names_promise_images_and_without_a_suffix_the_content_does(

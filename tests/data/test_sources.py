@@ -121,15 +121,40 @@ def test_nothing_is_downloaded_where_the_folder_exists(
     assert index.table["label"].tolist() == [3, 1, 1]
 
 
-def test_kaggle_needs_train_and_test_and_folder_does_not(
+def test_kaggle_may_lack_a_test_or_a_train_folder(
     kaggle_config: MakeConfig, write_images: WriteImages, tmp_path: Path
 ) -> None:
-    root = tmp_path / "xrays"
-    write_images(root, {"train/NORMAL": 1, "val/NORMAL": 1})
-    with pytest.raises(DataError, match=re.escape(f"{root} is not laid out as Kaggle's set")) as e:
-        load_index(kaggle_config(root))
-    assert "found train, val. For other layouts: data=folder." in str(e.value)
-    assert len(load_index(kaggle_config(root, name="folder")).table) == 2
+    # Whether it can be split so, the split says: pooled needs no test folder.
+    write_images(tmp_path / "a", {"train/NORMAL": 1, "val/NORMAL": 1})
+    assert load_index(kaggle_config(tmp_path / "a")).table["split"].tolist() == ["train", "val"]
+    write_images(tmp_path / "b", {"test/NORMAL": 2})
+    assert load_index(kaggle_config(tmp_path / "b")).table["split"].tolist() == ["test"] * 2
+
+
+def test_classes_may_be_numbers(
+    kaggle_config: MakeConfig, write_images: WriteImages, tmp_path: Path
+) -> None:
+    # As Hydra reads data.classes={0:[],1:[2]}
+    write_images(tmp_path / "set", {"0": 1, "1": 1, "2": 1})
+    config = kaggle_config(tmp_path / "set", classes={0: [], 1: [2]})
+    assert load_index(config).table["label"].tolist() == [0, 1, 1]
+
+
+def test_an_archive_that_is_still_packed_is_named(
+    kaggle_config: MakeConfig, tmp_path: Path
+) -> None:
+    (tmp_path / "archive.zip").write_bytes(b"PK")
+    message = f"data.root={tmp_path / 'archive.zip'} is a file. Unpack it"
+    with pytest.raises(DataError, match=re.escape(message)):
+        load_index(kaggle_config(tmp_path / "archive.zip"))
+
+
+def test_a_cache_that_cannot_be_written_is_named_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    message = f"The cache {tmp_path / 'file'} (data.cache_dir) cannot be written: "
+    with pytest.raises(DataError, match=re.escape(message)) as caught:
+        load_index(phantom_config(tmp_path / "file"))
+    assert "CXR_LIGHTNING_CACHE" in str(caught.value)
 
 
 def test_a_manifest_needs_no_root_and_takes_precedence_over_the_folders(
@@ -140,8 +165,9 @@ def test_a_manifest_needs_no_root_and_takes_precedence_over_the_folders(
     manifest = tmp_path / "xrays/list.csv"
     manifest.write_text(f"file,label\n{paths[0]},TB\n")
     columns = {"path": "file"}
+    no_pattern = {"name": "folder", "group_pattern": None}
     for where in (root, None):
-        config = kaggle_config(where, name="folder", manifest=manifest, columns=columns)
+        config = kaggle_config(where, **no_pattern, manifest=manifest, columns=columns)
         index = load_index(config)
         assert index.root == root
         assert index.table[["path", "label"]].to_numpy().tolist() == [[paths[0], 3]]

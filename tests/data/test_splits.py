@@ -74,15 +74,25 @@ def test_images_outside_the_split_folders_train() -> None:
     assert n_images(split, "train", 0) == 30
 
 
-@pytest.mark.parametrize(
-    ("folders", "found"), [(("train", "val"), "train, val"), (("test",), "test"), (("",), "none")]
-)
-def test_official_without_train_and_test_says_what_it_found(
+@pytest.mark.parametrize(("folders", "found"), [(("train", "val"), "train, val"), (("",), "none")])
+def test_official_without_a_test_folder_says_what_it_found(
     folders: tuple[str, ...], found: str
 ) -> None:
     table = images(*[(label, folder, 9) for folder in folders for label in (0, 1)])
     with pytest.raises(DataError, match=f"found: {found}. Choose split=pooled or split=kfold"):
         assign_splits(table, SplitConfig(name="official"))
+
+
+def test_a_root_that_is_one_split_folder_is_asked_about() -> None:
+    table = images((0, "", 9), (1, "", 9)).assign(source="Training")
+    with pytest.raises(DataError, match=r"data\.root, `Training`, one folder too deep\?"):
+        assign_splits(table, SplitConfig(name="official"))
+
+
+def test_an_external_set_of_test_images_only_is_a_test_set() -> None:
+    table = images((0, "test", 3), (1, "test", 2))  # too few to set any aside for validation
+    split = assign_splits(table, SplitConfig(name="official", val_fraction=0.1))
+    assert split["split"].tolist() == ["test"] * 5
 
 
 def test_pooled_is_eighty_to_twenty_in_every_class_whatever_the_folder() -> None:
@@ -221,8 +231,11 @@ def test_too_few_patients_of_a_class_is_an_error(config: SplitConfig) -> None:
     # Twelve images of class 1, but of four patients.
     table = images((0, "", 50), (1, "", 12))
     table.loc[table["label"] == 1, "group"] = [f"patient{i % 4}" for i in range(12)]
-    with pytest.raises(ConfigError, match=r"only \d patients: too few to hold out one in 5"):
-        assign_splits(table, config)
+    # Half of the four test in the last case, so two are left to validate on.
+    n, key = (2, "split.val_fraction=0.2") if config.test_fraction == 0.5 else (4, "split.")
+    message = rf"^sick has only {n} patients: too few to hold out one in 5 for \w+ \({key}"
+    with pytest.raises(ConfigError, match=message):
+        assign_splits(table, config, ["healthy", "sick"])
 
 
 def test_as_many_patients_as_folds_are_enough() -> None:

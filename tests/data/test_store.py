@@ -26,8 +26,8 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     real = decode.decode
 
-    def recording(path: Path, size_px: int) -> np.ndarray:
-        pixels = real(path, size_px)
+    def recording(path: Path, size_px: int, white: int | None) -> np.ndarray:
+        pixels = real(path, size_px, white)
         names.append(path.name)
         return pixels
 
@@ -185,11 +185,11 @@ def test_an_interrupt_keeps_what_was_decoded(
     stop_at: str | None = "a(006).png"
     calls: list[str] = []
 
-    def until_interrupted(path: Path, size_px: int) -> np.ndarray:
+    def until_interrupted(path: Path, size_px: int, white: int | None) -> np.ndarray:
         if path.name == stop_at:
             raise KeyboardInterrupt
         calls.append(path.name)
-        return real(path, size_px)
+        return real(path, size_px, white)
 
     monkeypatch.setattr(decode, "decode", until_interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -270,10 +270,10 @@ from cxr_lightning.data.store import open_store
 cache, root, own, *paths = sys.argv[1:]
 real, calls = decode.decode, []
 
-def slow(path, size_px):
+def slow(path, size_px, white):
     calls.append(path.name)
     time.sleep(0.02)  # long enough for the other process to want the same files
-    return real(path, size_px)
+    return real(path, size_px, white)
 
 decode.decode = slow
 Path(own + ".ready").touch()
