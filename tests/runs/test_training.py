@@ -146,5 +146,5 @@ def test_a_class_without_training_images_is_a_sentence(
     numbers = {"train/NORMAL": 3, "train/PNEUMONIA": 3, "test/NORMAL": 2, "test/COVID19": 1}
     write_images(tmp_path / "images", numbers)
     options = [f"data.root='{tmp_path / 'images'}'", "split.val_fraction=0"]
-    with pytest.raises(DataError, match=r"No training images of COVID19, TUBERCULOSIS under"):
+    with pytest.raises(DataError, match=r"has no training images of COVID19, TUBERCULOSIS"):
         run(tmp_path / "run", *BARE, *options)
