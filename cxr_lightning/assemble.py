@@ -1,59 +1,22 @@
 """From a checked configuration to the parts of a run, and whether they agree with each other."""
 
-import inspect
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
-from pytorch_lightning.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
-from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from pytorch_lightning.utilities.seed import isolate_rng
 
-from cxr_lightning.config import DataConfig, TrainConfig, TrainerConfig
+from cxr_lightning.config import DataConfig, TrainConfig
 from cxr_lightning.data.datamodule import XrayDataModule
-from cxr_lightning.errors import CheckpointError, ConfigError, CxrError, DataError, did_you_mean
+from cxr_lightning.errors import CheckpointError, ConfigError, CxrError, DataError
 from cxr_lightning.models.classifier import Classifier
 from cxr_lightning.models.losses import build_loss
 from cxr_lightning.models.network import Network, check_logits
 from cxr_lightning.models.weights import Weights, copy_weights, read_weights
 from cxr_lightning.runs.folder import KEYS_IGNORED_ON_RESUME
 from cxr_lightning.trust import check_node
-
-if TYPE_CHECKING:
-    from cxr_lightning.callbacks.pruning import Pruning
-
-
-def check_run(config: TrainConfig) -> None:
-    """What can be known to be wrong before any image is read.
-
-    Raises:
-        ConfigError: an argument that Trainer does not have; processes that Hydra would sweep again.
-    """
-    known = inspect.signature(Trainer).parameters
-    for key in config.trainer.model_extra or {}:
-        if key in ("callbacks", "default_root_dir", "logger"):
-            raise ConfigError(f"trainer.{key} follows from callbacks=…, logger=… and name=…")
-        if key not in known:
-            hint = did_you_mean(key, known)
-            raise ConfigError(f"trainer.{key}: Lightning's Trainer has no such argument{hint}")
-    multirun = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
-    if multirun and _starts_command_again(config.trainer):
-        raise ConfigError(
-            "A run on several devices inside a sweep needs hydra/launcher=processes; or set "
-            "trainer.devices=1."
-        )
-
-
-def _starts_command_again(config: TrainerConfig) -> bool:
-    """Whether Lightning, asked or by its own choice, starts this command once a further device."""
-    keys = {"accelerator", "devices", "num_nodes", "strategy"}
-    trainer = Trainer(**config.model_dump(include=keys), logger=False, enable_checkpointing=False)
-    return isinstance(trainer.strategy.launcher, _SubprocessScriptLauncher)
 
 
 def build_datamodule(config: TrainConfig) -> XrayDataModule:
@@ -111,6 +74,10 @@ def check_model(config: TrainConfig) -> None:
 def _network_arguments(config: TrainConfig) -> tuple[dict[str, Any], Weights | None]:
     """What `Network` takes but num_classes, in plain values; and its pretrained weights."""
     model = config.model
+    if config.ckpt_path is not None:  # of another run: its weights and normalisation
+        if model.weights is not None:
+            raise ConfigError("ckpt_path and model.weights both name weights; give one of them.")
+        model = model.model_copy(update={"weights": str(config.ckpt_path)})
     weights = None if model.weights is None else read_weights(model)
     arguments = {
         "node": model.network,
@@ -123,16 +90,20 @@ def _network_arguments(config: TrainConfig) -> tuple[dict[str, Any], Weights | N
     return arguments, weights
 
 
-def build_classifier(config: TrainConfig, datamodule: XrayDataModule) -> Classifier:
+def build_classifier(
+    config: TrainConfig, datamodule: XrayDataModule, has_val: bool | None = None
+) -> Classifier:
     """The network with its loss and optimizer; pretrained weights are copied in here."""
     datamodule.setup()
+    has_val = len(datamodule.rows("val")) > 0 if has_val is None else has_val
+    monitor = config.optim.monitor or ("val/loss" if has_val else "train/loss")
     network, weights = _network_arguments(config)
     classifier = Classifier(
         network=network,
         classes=list(datamodule.classes),
         class_counts=[int(n) for n in datamodule.counts()["train"]],
         imbalance=config.imbalance.model_dump(),
-        optim=config.optim.model_dump(),
+        optim=config.optim.model_dump() | {"monitor": monitor},
         # With the value of white that was found in the images: others are to be read with it too.
         run=config.model_copy(
             update={"data": config.data.model_copy(update={"white": datamodule.pixels.white})}
@@ -182,71 +153,6 @@ def check_classes(datamodule: XrayDataModule, classes: list[str], checkpoint: Pa
             f"{checkpoint} tells {', '.join(classes)} apart, but data.classes lists "
             f"{', '.join(datamodule.classes)}. Give the same names in the same order."
         )
-
-
-def choose_precision(trainer: TrainerConfig) -> str:
-    """`auto` becomes bf16-mixed where the hardware computes in bf16, else 32-true.
-
-    A processor without AVX512-BF16 or AMX emulates bf16, slower than float32.
-    """
-    if trainer.precision != "auto":
-        return str(trainer.precision)
-    on_gpu = trainer.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    if on_gpu:
-        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
-    elif trainer.accelerator in ("auto", "cpu") and not torch.backends.mps.is_available():
-        has_bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    else:
-        has_bf16 = False
-    return "bf16-mixed" if has_bf16 else "32-true"
-
-
-PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
-
-
-def trainer_arguments(config: TrainerConfig, precision: str, folder: Path) -> dict[str, Any]:
-    """Keyword arguments of Lightning's Trainer; a profile goes to files in `folder`."""
-    given = {k: v for k, v in config.model_dump().items() if v is not None}
-    if config.profiler is not None:
-        given["profiler"] = PROFILERS[config.profiler](dirpath=folder, filename="profile")
-    return given | {
-        "precision": precision,
-        # Our samplers give each rank its share: none twice in evaluation, as Lightning's would.
-        "use_distributed_sampler": False,
-        "enable_model_summary": given.get("enable_model_summary", False),
-    }
-
-
-def can_run(callback: Callback, has_val: bool, has_logger: bool) -> bool:
-    """Whether what the callback watches, or writes to, is there."""
-    if isinstance(callback, LearningRateMonitor) and not has_logger:
-        return False  # Lightning would refuse it
-    return has_val or not str(getattr(callback, "monitor", "")).startswith("val/")
-
-
-def build_pruning(config: TrainConfig) -> "list[Pruning]":
-    """The callback that ends a hopeless trial, where the run is one of a search."""
-    if config.search is None:
-        return []
-    from cxr_lightning.callbacks.pruning import Pruning  # needs Optuna, an extra
-
-    return [Pruning(config.search, config.folder)]
-
-
-def tested_checkpoint(config: TrainConfig, trainer: Trainer) -> tuple[Path | None, int]:
-    """The checkpoint to test, and its epoch; None: the weights as the training left them.
-
-    Of `test_checkpoint=best` it is what the first ModelCheckpoint that monitors something chose.
-    """
-    best = next((c.best_model_path for c in _checkpoints(trainer) if c.monitor), "")
-    if config.test_checkpoint == "last" or not best:
-        return None, trainer.current_epoch - 1
-    content = torch.load(best, map_location="cpu", weights_only=True, mmap=True)
-    return Path(best), int(content["epoch"])
-
-
-def _checkpoints(trainer: Trainer) -> list[ModelCheckpoint]:
-    return [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)]
 
 
 def flat_hparams(config: TrainConfig) -> dict[str, Any]:

@@ -110,6 +110,7 @@ class OptimConfig(Section):
     optimizer: Target
     scheduler: Target | None = None
     interval: Literal["step", "epoch"] = "epoch"
+    monitor: str | None = None
 
 
 class TrainerConfig(BaseModel):
@@ -217,16 +218,6 @@ def existing_checkpoint(file: Path | None) -> None:
         raise CheckpointError(
             f"ckpt_path={file}: no such file. A run keeps its own in outputs/<name>/checkpoints/."
         )
-
-
-def device_config(trained: TrainerConfig, given: dict[str, Any]) -> TrainerConfig:
-    """A training's accelerator and precision, in one process; then what the command line sets.
-
-    All else that a trainer may have been given concerns training only.
-    """
-    inherited = trained.model_dump(include={"accelerator", "precision", "deterministic"})
-    set_here = {key: value for key, value in given.items() if value is not None}
-    return parse(TrainerConfig, {"max_epochs": 1, **inherited, **set_here})
 
 
 Schema = TypeVar("Schema", bound=BaseModel)

@@ -10,7 +10,6 @@ from cxr_lightning.config import (
     EvaluateConfig,
     SplitConfig,
     TrainConfig,
-    device_config,
     existing_checkpoint,
     parse,
 )
@@ -29,11 +28,10 @@ def run(cfg: DictConfig) -> "TrainResult":
     config = parse(EvaluateConfig, cfg)
     existing_checkpoint(config.ckpt_path)
     prepare()
-    from pytorch_lightning import Trainer
-
-    from cxr_lightning import assemble, screen
+    from cxr_lightning import assemble, screen, trainers
     from cxr_lightning.callbacks.figures import ConfusionMatrixFigure, WorstMistakesFigure
     from cxr_lightning.callbacks.metrics_file import TestResults
+    from cxr_lightning.callbacks.progress import EpochLines
     from cxr_lightning.callbacks.run_record import RunRecord
     from cxr_lightning.callbacks.stopwatch import Stopwatch
     from cxr_lightning.data.datamodule import XrayDataModule
@@ -53,8 +51,7 @@ def run(cfg: DictConfig) -> "TrainResult":
         split = split.model_copy(update={"val_fraction": 0.0})
         if "name" not in config.split:  # a fifth of it would be tested, if the training was pooled
             split = split.model_copy(update={"name": "official"})
-    trainer_config = device_config(trained.trainer, config.trainer)
-    precision = assemble.choose_precision(trainer_config)
+    trainer_config = trainers.inherited_device(trained.trainer, config.trainer)
 
     datamodule = XrayDataModule(data, None if config.subset == "all" else split)
     if config.subset != "all":
@@ -67,19 +64,10 @@ def run(cfg: DictConfig) -> "TrainResult":
     assemble.check_classes(datamodule, classes, config.ckpt_path)
     results = TestResults(config.folder, config.n_resamples, trained.seed)
     stopwatch = Stopwatch()
-    trainer = Trainer(
-        **assemble.trainer_arguments(trainer_config, precision, config.folder),
-        default_root_dir=config.folder,
-        logger=False,
-        enable_checkpointing=False,
-        callbacks=[
-            stopwatch,
-            RunRecord(config.folder, trained.seed, precision, stopwatch),
-            results,
-            ConfusionMatrixFigure(),
-            WorstMistakesFigure(),
-        ],
-    )
+    record = RunRecord(config.folder, trained.seed, stopwatch)
+    figures = [ConfusionMatrixFigure(), WorstMistakesFigure(), EpochLines()]
+    callbacks = [stopwatch, record, results, *figures]
+    trainer = trainers.build_trainer(trainer_config, config.folder, callbacks, logger=False)
     trainer.test(classifier, datamodule=datamodule, verbose=False)
     results.write_metrics()
     screen.print_results(results.estimates, config.folder)

@@ -8,7 +8,6 @@ from cxr_lightning.cli import run_command
 from cxr_lightning.config import (
     PredictConfig,
     TrainConfig,
-    device_config,
     existing_checkpoint,
     parse,
 )
@@ -26,10 +25,9 @@ def run(cfg: DictConfig) -> Path:
     prepare()
     import pandas as pd
     import torch
-    from pytorch_lightning import Trainer
-    from pytorch_lightning.callbacks import RichProgressBar
 
-    from cxr_lightning import assemble, screen
+    from cxr_lightning import assemble, screen, trainers
+    from cxr_lightning.callbacks.progress import EpochLines
     from cxr_lightning.data.index import find_images
     from cxr_lightning.data.unlabelled import FileDataset
     from cxr_lightning.runs.writing import write_csv
@@ -37,19 +35,13 @@ def run(cfg: DictConfig) -> Path:
     classifier = assemble.load_classifier(config.ckpt_path, config.trust)
     trained = parse(TrainConfig, classifier.hparams["run"])
     classes: list[str] = classifier.hparams["classes"]
-    trainer_config = device_config(trained.trainer, config.trainer)
-    precision = assemble.choose_precision(trainer_config)
+    trainer_config = trainers.inherited_device(trained.trainer, config.trainer)
 
     root, images, ignored = find_images(config.input)
     config.output.parent.mkdir(parents=True, exist_ok=True)
     dataset = FileDataset(root, images, trained.data.image_size, trained.data.white)
-    trainer = Trainer(
-        **assemble.trainer_arguments(trainer_config, precision, config.folder),
-        default_root_dir=config.folder,
-        logger=False,
-        enable_checkpointing=False,
-        callbacks=[RichProgressBar()],
-    )
+    callbacks = [EpochLines()]
+    trainer = trainers.build_trainer(trainer_config, config.folder, callbacks, logger=False)
     batches = trainer.predict(classifier, dataset.loader(config.batch_size, config.num_workers))
     probabilities = torch.cat([batch[1] for batch in batches or []])
     table = pd.DataFrame(probabilities.numpy(), columns=classes)

@@ -22,7 +22,8 @@ def print_data(datamodule: XrayDataModule) -> None:
     """Images per class and split, patients, what was left out, and what the index notes."""
     counts = datamodule.counts()
     synthetic = " (synthetic, not X-rays)" if datamodule.data.name == "phantom" else ""
-    table = Table(title=Text(f"{datamodule.index.root}{synthetic}"))  # its brackets are no markup
+    console, table = Console(), Table()
+    _print_path(console, "Images:", datamodule.index.root, synthetic)
     table.add_column("images")
     for split in counts.columns:
         table.add_column(split, justify="right")
@@ -34,7 +35,6 @@ def print_data(datamodule: XrayDataModule) -> None:
     patients = datamodule.table.groupby("split")["group"].nunique()
     per_split = [str(patients.get(split, 0)) for split in counts.columns]
     table.add_row("patients", *per_split, str(datamodule.table["group"].nunique()))
-    console = Console()
     console.print(table)
     _print_ignored(console, datamodule.index.ignored)
     for note in datamodule.index.notes:
@@ -45,7 +45,7 @@ def print_data(datamodule: XrayDataModule) -> None:
 
 @rank_zero_only
 def print_results(estimates: Mapping[str, Estimate], folder: Path) -> None:
-    """Overall metrics, then a row a class, in percent with 95% intervals."""
+    """Overall metrics, then one row per class, in percent with 95% intervals."""
     console = Console()
     overall = Table("metric", "value", "95% interval", "n", title="test")
     per_class: dict[str, dict[str, Estimate]] = {}
@@ -115,10 +115,10 @@ def _print_ignored(console: Console, ignored: Mapping[str, int]) -> None:
         console.print(f"Ignored, not images: {kinds}", markup=False)
 
 
-def _print_path(console: Console, what: str, path: Path) -> None:
+def _print_path(console: Console, what: str, path: Path, more: str = "") -> None:
     """Relative where it is below; never wrapped, so that it can be copied."""
     shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-    console.print(f"{what} {shown}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"{what} {shown}{more}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _decimal(estimate: Estimate) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """Train, test and record one run: `cxr-train model=resnet18 augment=standard`."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ from omegaconf import DictConfig
 
 from cxr_lightning.cli import run_command
 from cxr_lightning.config import TrainConfig, existing_checkpoint, parse
-from cxr_lightning.errors import ConfigError
+from cxr_lightning.errors import ConfigError, TrainingError
 from cxr_lightning.runs.folder import claimed, job_state, last_checkpoint, read_estimates
 from cxr_lightning.startup import prepare
 
@@ -34,11 +35,19 @@ def run(cfg: DictConfig) -> TrainResult:
     config = parse(TrainConfig, cfg)
     existing_checkpoint(config.ckpt_path)
     _refuse_search_of_one(config)
-    with claimed(config.folder, config.model_dump(mode="json"), cfg):
+    images = lambda: _images_key(config)  # noqa: E731 (read only where it is needed)
+    with claimed(config.folder, config.model_dump(mode="json"), cfg, images):
         if (state := job_state(config.folder)) in ("finished", "pruned"):
             print(f"{config.folder} is {state} already: nothing to do.")
             return TrainResult(config.folder, read_estimates(config.folder))
         return _train(config)
+
+
+def _images_key(config: TrainConfig) -> str:
+    from cxr_lightning.data.identity import images_key
+    from cxr_lightning.data.sources import load_index
+
+    return images_key(load_index(config.data))
 
 
 def _refuse_search_of_one(config: TrainConfig) -> None:
@@ -50,9 +59,9 @@ def _refuse_search_of_one(config: TrainConfig) -> None:
 def _train(config: TrainConfig) -> TrainResult:
     # Imported here: torch and Lightning take seconds, which --help and a finished job do not cost.
     prepare()
-    from pytorch_lightning import Trainer, seed_everything
+    from pytorch_lightning import seed_everything
 
-    from cxr_lightning import assemble, screen
+    from cxr_lightning import assemble, screen, trainers
     from cxr_lightning.callbacks.curves import Curves
     from cxr_lightning.callbacks.dashboard import Dashboard
     from cxr_lightning.callbacks.metrics_file import TestResults
@@ -62,56 +71,55 @@ def _train(config: TrainConfig) -> TrainResult:
     from cxr_lightning.instantiate import build_all
     from cxr_lightning.runs.checkpoint_io import AtomicCheckpointIO
 
-    assemble.check_run(config)
+    trainers.check_trainer(config)
     assemble.check_model(config)
-    callbacks, loggers = build_all(config.callbacks), build_all(config.logger)
+    callbacks, loggers = trainers.build_callbacks(config), build_all(config.logger)
     seed_everything(config.seed, workers=True, verbose=False)
     datamodule = assemble.build_datamodule(config)
     datamodule.setup()
     screen.print_data(datamodule)
     assemble.check_data(config, datamodule)
-    classifier = assemble.build_classifier(config, datamodule)
-
-    precision = assemble.choose_precision(config.trainer)
-    has_val = len(datamodule.rows("val")) > 0
-    pruning = assemble.build_pruning(config)
+    has_val = trainers.validates(config.trainer, len(datamodule.rows("val")))
+    classifier = assemble.build_classifier(config, datamodule, has_val)
+    pruning = trainers.build_pruning(config)
     results = TestResults(config.folder, config.n_resamples, config.seed)
     stopwatch, curves = Stopwatch(), Curves(config.folder)
-    trainer = Trainer(
-        **assemble.trainer_arguments(config.trainer, precision, config.folder),
-        default_root_dir=config.folder,
+    record = RunRecord(config.folder, config.seed, stopwatch)
+    hparams, values = assemble.flat_hparams(config), config.model_dump(mode="json")
+    dashboard = Dashboard(hparams, values, datamodule.classes, has_val)
+    # The stopwatch comes before what writes its seconds.
+    ours = [stopwatch, record, Resumable(config.seed), curves, *pruning, results, dashboard]
+    can_run = partial(trainers.can_run, config.trainer, has_val, bool(loggers))
+    trainer = trainers.build_trainer(
+        config.trainer,
+        config.folder,
+        [*ours, *filter(can_run, callbacks)],
+        has_val=has_val,
         logger=loggers,
         plugins=[AtomicCheckpointIO()],
-        callbacks=[
-            stopwatch,  # before what writes its seconds
-            RunRecord(config.folder, config.seed, precision, stopwatch),
-            Resumable(config.seed),
-            curves,
-            *pruning,
-            results,
-            Dashboard(
-                assemble.flat_hparams(config),
-                config.model_dump(mode="json"),
-                datamodule.classes,
-                has_val,
-            ),
-            *(c for c in callbacks if assemble.can_run(c, has_val, has_logger=bool(loggers))),
-        ],
     )
-    start = last_checkpoint(config.folder) or config.ckpt_path
-    trainer.fit(classifier, datamodule=datamodule, ckpt_path=start, weights_only=True)
+    trainer.fit(
+        classifier,
+        datamodule=datamodule,
+        ckpt_path=last_checkpoint(config.folder),
+        weights_only=True,
+    )
+    if trainer.global_step == 0:
+        raise TrainingError(
+            "The training made no step, so there is nothing to test: see the trainer's max_epochs, "
+            "max_steps, max_time and limit_train_batches."
+        )
     if any(callback.pruned for callback in pruning):
         print(f"{config.folder} was pruned: its validation curve is hopeless.")
         return TrainResult(config.folder, {})
-    checkpoint, epoch = assemble.tested_checkpoint(config, trainer)
+    record.tested = trainers.tested_checkpoint(config, trainer, has_val)
+    checkpoint, epoch = record.tested["checkpoint"], record.tested["epoch"]
     trainer.test(
         classifier, datamodule=datamodule, ckpt_path=checkpoint, verbose=False, weights_only=True
     )
+    name = Path(checkpoint).name if checkpoint else "last"
     results.write_metrics(
-        {
-            "tested": {"checkpoint": checkpoint.name if checkpoint else "last", "epoch": epoch},
-            "validation": curves.at(epoch),
-        }
+        {"tested": {"checkpoint": name, "epoch": epoch}, "validation": curves.at(epoch)}
     )
     screen.print_results(results.estimates, config.folder)
     screen.print_speed(stopwatch.summary())

@@ -11,7 +11,6 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
-from cxr_lightning.assemble import check_run
 from cxr_lightning.config import (
     EvaluateConfig,
     PredictConfig,
@@ -23,6 +22,7 @@ from cxr_lightning.errors import ConfigError
 from cxr_lightning.evaluate import _overlay
 from cxr_lightning.instantiate import build, build_all
 from cxr_lightning.sentences import sentence
+from cxr_lightning.trainers import check_trainer
 
 Composed = Callable[..., DictConfig]
 
@@ -182,7 +182,7 @@ def test_values_arrive_with_their_types(
 def test_further_arguments_of_the_trainer_pass_through(composed: Composed) -> None:
     config = parse(TrainConfig, composed("train", "+trainer.limit_train_batches=10"))
     assert config.trainer.model_extra == {"limit_train_batches": 10}
-    check_run(config)
+    check_trainer(config)
 
 
 def test_a_parsed_configuration_does_not_change(composed: Composed) -> None:
@@ -288,7 +288,7 @@ def test_a_key_added_with_a_plus_is_still_unknown(composed: Composed) -> None:
 def test_an_argument_that_lightnings_trainer_lacks_is_named(composed: Composed) -> None:
     config = parse(TrainConfig, composed("train", "+trainer.limit_train_batch=10"))
     with pytest.raises(ConfigError) as error:
-        check_run(config)
+        check_trainer(config)
     assert str(error.value) == (
         "trainer.limit_train_batch: Lightning's Trainer has no such argument; did you mean "
         "`limit_train_batches`?"

@@ -7,14 +7,15 @@ import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_only
 
 from cxr_lightning.callbacks.stopwatch import Stopwatch
-from cxr_lightning.runs.writing import without_passwords, write_json
+from cxr_lightning.data.identity import images_key
+from cxr_lightning.runs.writing import read_json, without_passwords, write_json
 
 if TYPE_CHECKING:
     from cxr_lightning.data.datamodule import XrayDataModule
@@ -35,13 +36,25 @@ PACKAGES = (
 class RunRecord(Callback):
     """Writes a run's record; rewritten as the run gets further."""
 
-    def __init__(self, folder: Path, seed: int, precision: str, stopwatch: Stopwatch) -> None:
-        self.folder, self.seed, self.precision = folder, seed, precision
-        self.stopwatch = stopwatch
-        self.started = time.time()
+    def __init__(self, folder: Path, seed: int, stopwatch: Stopwatch) -> None:
+        self.folder, self.seed, self.stopwatch = folder, seed, stopwatch
+        self.started = time.strftime("%Y-%m-%d %H:%M:%S%z")
+        self.tested: dict[str, Any] | None = None  # see `trainers.tested_checkpoint`
+        self.starts: list[dict[str, str]] = []
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave a record of what was started."""
+        """Leave a record of what was started; say if a run is resumed in another precision."""
+        now = {"started": self.started, "device": _device(pl_module.device)}
+        now["precision"] = str(trainer.precision)
+        if trainer.ckpt_path is not None and (self.folder / "run.json").exists():
+            self.starts = read_json(self.folder / "run.json").get("starts", [])
+        before = self.starts[-1]["precision"] if self.starts else now["precision"]
+        if before != now["precision"] and trainer.is_global_zero:
+            print(
+                f"This run began in {before} and is resumed in {now['precision']}: its numbers "
+                f"will differ from those of a run in one go (trainer.precision={before})."
+            )
+        self.starts.append(now)
         self._write(trainer, pl_module)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -57,7 +70,8 @@ class RunRecord(Callback):
         datamodule: XrayDataModule = trainer.datamodule  # type: ignore[attr-defined]
         table = datamodule.table
         record = {
-            "started": time.strftime("%Y-%m-%d %H:%M:%S%z", time.localtime(self.started)),
+            "started": self.started,
+            "starts": self.starts,
             "command": [without_passwords(word) for word in sys.argv],
             "git_commit": _git_commit(),
             "versions": {"python": platform.python_version()}
@@ -65,17 +79,19 @@ class RunRecord(Callback):
             "device": _device(pl_module.device),
             "processes": trainer.world_size,
             "threads": torch.get_num_threads(),
-            "precision": self.precision,
+            "precision": str(trainer.precision),
             "seed": self.seed,
             "parameters": sum(p.numel() for p in pl_module.parameters()),
             "images": {split: column.to_dict() for split, column in datamodule.counts().items()},
             "patients": table.groupby("split")["group"].nunique().to_dict(),
+            "images_key": images_key(datamodule.index),
             "images_root": str(datamodule.index.root.resolve()),
             "store_key": datamodule.pixels.key,
             "white": datamodule.pixels.white,
             "notes": datamodule.index.notes,
             "ignored_files": datamodule.index.ignored,
             "unreadable_images": datamodule.unreadable,
+            "tested": self.tested,
             **self.stopwatch.summary(),
         }
         write_json(self.folder / "run.json", record)

@@ -7,19 +7,22 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 from pytorch_lightning import LightningDataModule
+from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
 from cxr_lightning.config import DataConfig, SplitConfig, Target
 from cxr_lightning.data import splits
-from cxr_lightning.data.dataset import Batch, Transform, XrayDataset
+from cxr_lightning.data.dataset import Batch, Transform, XrayDataset, augmented
 from cxr_lightning.data.index import Index
 from cxr_lightning.data.sampler import EvaluationSampler, TrainSampler
 from cxr_lightning.data.sources import load_index
 from cxr_lightning.data.store import Pixels, open_store
-from cxr_lightning.errors import DataError
-from cxr_lightning.instantiate import build_all
+from cxr_lightning.errors import ConfigError, DataError
+from cxr_lightning.instantiate import build
 from cxr_lightning.machine import usable_cores
+
+DRAWS_PER_TRANSFORM = 8  # some act on a part of the images only
 
 
 class XrayDataModule(LightningDataModule):
@@ -44,8 +47,10 @@ class XrayDataModule(LightningDataModule):
         """Without `split`, all images are test images. `balanced` draws all classes equally."""
         super().__init__()
         self.data, self.split, self.balanced, self.seed = data, split, balanced, seed
-        transforms = build_all(dict(augment or {}))
-        self.augment: Transform | None = v2.Compose(transforms) if transforms else None
+        transforms = {name: build(node) for name, node in (augment or {}).items() if node}
+        check_transforms(transforms, data.image_size)
+        steps = list(transforms.values())
+        self.augment: Transform | None = v2.Compose(steps) if steps else None
         self.tested_split = "test"
         self.table = pd.DataFrame()
         self._found: tuple[pd.DataFrame, Pixels] | None = None
@@ -127,7 +132,9 @@ class XrayDataModule(LightningDataModule):
         rank, world_size = self._rank()
         weights = class_balanced_weights(dataset.labels.numpy()) if self.balanced else None
         sampler = TrainSampler(len(dataset), self.seed, weights, rank, world_size)
-        return self._loader(dataset, sampler)
+        # Batch norm cannot learn from a last batch of one image: it is left out of the epoch.
+        is_one_left = len(sampler) % self.data.batch_size == 1 < len(sampler)
+        return self._loader(dataset, sampler, drop_last=is_one_left)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
         """Every validation image once, in order; an empty list where there is none."""
@@ -146,7 +153,10 @@ class XrayDataModule(LightningDataModule):
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def _loader(
-        self, dataset: XrayDataset, sampler: TrainSampler | EvaluationSampler
+        self,
+        dataset: XrayDataset,
+        sampler: TrainSampler | EvaluationSampler,
+        drop_last: bool = False,
     ) -> DataLoader[Batch]:
         workers = loader_workers(self.data.num_workers)
         return DataLoader(
@@ -154,9 +164,39 @@ class XrayDataModule(LightningDataModule):
             batch_size=self.data.batch_size,
             sampler=sampler,
             num_workers=workers,
+            drop_last=drop_last,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=workers > 0,
         )
+
+
+def check_transforms(transforms: dict[str, Transform], size_px: int) -> None:
+    """Send an image through each transform, a few times, and look at what comes out.
+
+    Raises:
+        ConfigError: one fails, or does not return what the next one and the network take.
+    """
+    shape = (1, size_px, size_px)
+    ramp = torch.arange(size_px**2, dtype=torch.int64).remainder(251).to(torch.uint8).view(shape)
+    for seed in range(DRAWS_PER_TRANSFORM):
+        image: Any = ramp
+        for name, transform in transforms.items():
+            try:
+                image = augmented(image, transform, seed)
+            except Exception as error:  # whatever a transform that somebody wrote may raise
+                reason = " ".join(str(error).split()) or type(error).__name__
+                raise ConfigError(
+                    f"augment.{name} fails on a grey image {shape}: {reason}"
+                ) from error
+            got = type(image).__name__
+            if isinstance(image, Tensor):
+                got = f"{str(image.dtype).removeprefix('torch.')} {tuple(image.shape)}"
+            if got != f"uint8 {shape}":
+                raise ConfigError(
+                    f"augment.{name} returns {got}; it must return uint8 {shape}, grey from 0 to "
+                    "255. The network itself scales to 0–1, normalises and expands channels: leave "
+                    "such transforms out."
+                )
 
 
 def class_balanced_weights(labels: npt.NDArray[np.int64]) -> list[float]:

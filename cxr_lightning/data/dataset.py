@@ -45,8 +45,8 @@ class XrayDataset(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def __getitem__(self, draw: Draw) -> Batch:
-        position, seed = draw
+    def __getitem__(self, draw: Draw | int) -> Batch:
+        position, seed = draw if isinstance(draw, tuple) else (draw, 0)
         image = torch.from_numpy(self.pixels[position])[None]
         if self.augment is not None:
             image = augmented(image, self.augment, seed)

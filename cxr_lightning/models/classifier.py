@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
@@ -10,13 +11,28 @@ from torch import Tensor, nn
 
 from cxr_lightning.config import OptimConfig
 from cxr_lightning.data.dataset import Batch
-from cxr_lightning.instantiate import build
+from cxr_lightning.instantiate import build, parameters
+from cxr_lightning.metrics import compute_metrics
 from cxr_lightning.models.losses import build_loss
 from cxr_lightning.models.network import Network
 from cxr_lightning.models.predictions import EpochPredictions, Predictions
 
 TRAIN_METRICS = ("loss", "accuracy", "balanced_accuracy", "f1_macro", "recall/")
 ON_PROGRESS_BAR = ("loss", "f1_macro")
+
+
+def best_direction(metric: str) -> str:
+    """Whether a metric's best value is its `max` or its `min`."""
+    return "min" if metric.endswith("loss") else "max"
+
+
+def logged_metrics(classes: list[str] | None) -> list[str]:
+    """The names that a training logs; those of single classes end in `/` where none are known."""
+    known = list(compute_metrics([0, 1], np.eye(2), ["a", "b"]))
+    names = ["loss", *(name for name in known if "/" not in name)]
+    names += [f"{name[:-1]}{k}" for name in known if name.endswith("/a") for k in classes or [""]]
+    train = [f"train/{name}" for name in names if name.startswith(TRAIN_METRICS)]
+    return [*(f"val/{name}" for name in names), *train, "time/train_epoch_s", "time/images_per_s"]
 
 
 class Classifier(LightningModule):
@@ -106,7 +122,9 @@ class Classifier(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimizer and, if configured, a schedule; `total_steps: null` is filled in."""
         node = self.optim.optimizer
-        if node.get("fused") and self.trainer.gradient_clip_val:
+        if "fused" not in parameters(node):  # RMSprop, Adadelta …
+            node = {key: value for key, value in node.items() if key != "fused"}
+        elif node.get("fused") and self.trainer.gradient_clip_val:
             node = {**node, "fused": False}  # Lightning 2.6 does not clip where it is fused
         optimizer = build(node, params=self.parameters())
         schedule = self.optim.scheduler
@@ -114,8 +132,10 @@ class Classifier(LightningModule):
             return optimizer  # type: ignore[no-any-return]
         if schedule.get("total_steps", 0) is None:
             schedule = {**schedule, "total_steps": int(self.trainer.estimated_stepping_batches)}
-        scheduler = build(schedule, optimizer=optimizer)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": self.optim.interval},
-        }
+        lr_scheduler: dict[str, Any] = {"interval": self.optim.interval}
+        if str(schedule["_target_"]).endswith("ReduceLROnPlateau"):
+            monitor = self.optim.monitor or "train/loss"
+            schedule = {"mode": best_direction(monitor), **schedule}
+            lr_scheduler |= {"interval": "epoch", "monitor": monitor}
+        lr_scheduler["scheduler"] = build(schedule, optimizer=optimizer)
+        return {"optimizer": optimizer, "lr_scheduler": lr_scheduler}  # type: ignore[return-value]

@@ -53,13 +53,32 @@ class EpochPredictions(Metric):
         for name in ("rows", "labels", "logits"):
             self.add_state(name, default=[], dist_reduce_fx="cat")
         self.add_state("loss", default=torch.tensor(0.0), dist_reduce_fx="sum")
+        self._grown: dict[str, Tensor] = {}
 
     def update(self, logits: Tensor, labels: Tensor, rows: Tensor, loss: Tensor) -> None:
         """Logits (B, C), labels (B,) and table rows (B,) of a batch, and its mean loss."""
         self.loss = self.loss.to(loss.device) + loss.detach() * len(labels)
-        self.logits.append(logits.detach().float())
-        self.labels.append(labels)
-        self.rows.append(rows)
+        for name, values in (("rows", rows), ("labels", labels), ("logits", logits.detach())):
+            self._append(name, values)
+
+    def _append(self, name: str, values: Tensor) -> None:
+        """Copy `values` behind those that are there, into a buffer that doubles when it is full.
+
+        Kept as they are, the small tensors of every batch would lie scattered among the freed
+        activations, which then fit nowhere: the process would grow with each step.
+        """
+        there = getattr(self, name)
+        n = len(there[0]) if there else 0
+        buffer = self._grown.get(name)
+        if buffer is None or buffer.device != values.device or len(buffer) < n + len(values):
+            dtype = torch.float32 if values.is_floating_point() else values.dtype
+            shape = (2 * (n + len(values)), *values.shape[1:])
+            buffer = torch.empty(shape, dtype=dtype, device=values.device)
+            if n:
+                buffer[:n] = there[0]
+            self._grown[name] = buffer
+        buffer[n : n + len(values)] = values
+        setattr(self, name, [buffer[: n + len(values)]])
 
     def compute(self) -> dict[str, float]:
         """Metric name → value (nan where undefined), over all ranks; fills `collected`.

@@ -3,7 +3,7 @@
 import os
 import re
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,6 +23,7 @@ JobState = Literal["finished", "pruned", "failed", "unfinished", "waiting"]
 
 CONFIG, ERROR, REFUSED = "config.yaml", "error.txt", "refused.txt"
 KEPT = ("metrics.json", "pruned.json", "curves.csv", "checkpoints")
+PLACES = ("data.root=", "data.manifest=")
 LOCK_S = 45  # a job's grace after SIGTERM (30), and some
 # They change no number: the same run can be resumed elsewhere, or looked at more closely.
 KEYS_IGNORED_ON_RESUME = (
@@ -84,11 +85,17 @@ def is_first_process() -> bool:
 
 
 @contextmanager
-def claimed(folder: Path, config: dict[str, Any], cfg: DictConfig) -> Iterator[None]:
+def claimed(
+    folder: Path,
+    config: dict[str, Any],
+    cfg: DictConfig,
+    images_key: Callable[[], str] | None = None,
+) -> Iterator[None]:
     """Hold the run folder for this process, as long as the run lasts, and record its configuration.
 
     config: the checked configuration, plain values, written as `config.yaml`. cfg: as composed by
-    Hydra, written with its overrides under `.hydra/`.
+    Hydra, written with its overrides under `.hydra/`. images_key: of the images that are to be
+    used; where only their place differs from the recorded one, they are compared by it.
 
     Raises:
         ConfigError: the folder holds a run of another configuration, results of unknown
@@ -101,7 +108,7 @@ def claimed(folder: Path, config: dict[str, Any], cfg: DictConfig) -> Iterator[N
     lock = FileLock(folder / ".lock", timeout=LOCK_S)
     try:
         with _waiting(folder, lock):
-            _refuse_another_run(folder, config)
+            _refuse_another_run(folder, config, images_key)
             (folder / REFUSED).unlink(missing_ok=True)
             if job_state(folder) not in ("finished", "pruned"):
                 (folder / ERROR).unlink(missing_ok=True)
@@ -143,7 +150,9 @@ def refuse(folder: Path, reason: str) -> None:
     write_text(folder / REFUSED, reason)
 
 
-def _refuse_another_run(folder: Path, config: dict[str, Any]) -> None:
+def _refuse_another_run(
+    folder: Path, config: dict[str, Any], images_key: Callable[[], str] | None
+) -> None:
     if job_state(folder) == "failed" and not any((folder / kept).exists() for kept in KEPT):
         return  # it failed before there was anything to lose; its configuration may be fixed
     if not (folder / CONFIG).exists():
@@ -160,6 +169,10 @@ def _refuse_another_run(folder: Path, config: dict[str, Any]) -> None:
         for key in dict.fromkeys([*recorded, *wanted])
         if recorded.get(key) != wanted.get(key) and not key.startswith(KEYS_IGNORED_ON_RESUME)
     ]
+    if images_key and differing and all(one.startswith(PLACES) for one in differing):
+        record = folder / "run.json"
+        if record.exists() and read_json(record).get("images_key") == images_key():
+            return  # the same images, moved
     if differing:
         shown = ", ".join(differing[:5]) + (", …" if len(differing) > 5 else "")
         raise ConfigError(

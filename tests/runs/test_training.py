@@ -33,27 +33,23 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(
     assert records[0]["store_key"] == records[1]["store_key"]
 
 
-def test_going_on_from_a_checkpoint_equals_training_without_a_stop(
+def test_a_checkpoint_of_another_run_gives_its_weights_and_normalisation_and_no_more(
     run: Callable[..., TrainResult], tmp_path: Path
 ) -> None:
-    # The last weights: the best of the first epochs stay in the folder of the run that had them.
-    options = [*CHECKPOINTS_ONLY, "augment=standard", "data.batch_size=16", "test_checkpoint=last"]
-    run(tmp_path / "straight", *options, "trainer.max_epochs=4")
-    run(tmp_path / "stopped", *options, "trainer.max_epochs=2")
-    last = tmp_path / "stopped" / "checkpoints" / "last.ckpt"
-    halfway = weights(last)
-    run(tmp_path / "longer", *options, "trainer.max_epochs=4", f"ckpt_path='{last}'")
-
-    resumed, straight = (
-        tmp_path / name / "checkpoints" / "last.ckpt" for name in ("longer", "straight")
-    )
-    assert all(torch.equal(v, weights(straight)[k]) for k, v in weights(resumed).items())
-    moved = [k for k, v in weights(resumed).items() if not torch.equal(v, halfway[k])]
-    assert moved == [k for k in halfway if "backbone" in k]  # it did go on
-    assert torch.load(last, weights_only=True)["epoch"] == 1  # another run's folder: left alone
-    for file in ("predictions.csv", "metrics.json"):
-        contents = [(tmp_path / name / file).read_bytes() for name in ("longer", "straight")]
-        assert contents[0] == contents[1]
+    options = [*CHECKPOINTS_ONLY, "data.batch_size=16", "test_checkpoint=last", "seed=4"]
+    first, again = tmp_path / "first", tmp_path / "again"
+    run(first, *options, "trainer.max_epochs=2", "model.mean=[0.5]", "model.std=[0.25]")
+    last = first / "checkpoints" / "last.ckpt"
+    before = last.read_bytes()
+    # A rate that moves nothing: what is trained is what was loaded.
+    more = ["trainer.max_epochs=3", "optim=adamw_onecycle", "optim.lr=1e-30"]
+    run(again, *options, *more, "optim.weight_decay=0", f"ckpt_path='{last}'")
+    started, ended = weights(last), weights(again / "checkpoints" / "last.ckpt")
+    assert ended["network.preprocess.mean"].item() == 0.5  # not this run's own, which is 0
+    assert ended["network.preprocess.std"].item() == 0.25
+    assert all(torch.equal(value, ended[key]) for key, value in started.items())
+    assert len(pd.read_csv(again / "curves.csv")) == read_json(again / "run.json")["epochs"] == 3
+    assert last.read_bytes() == before
 
 
 @pytest.fixture(scope="module")

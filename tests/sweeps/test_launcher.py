@@ -16,11 +16,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from small_runs import BARE, FOLDERS, read_json
 
-from cxr_lightning.assemble import check_run
 from cxr_lightning.config import TrainConfig, parse
 from cxr_lightning.errors import ConfigError
 from cxr_lightning.machine import usable_cores
 from cxr_lightning.sweeps.launcher import _is_of_the_sweep
+from cxr_lightning.trainers import check_trainer
 
 Done = subprocess.CompletedProcess[str]
 
@@ -219,14 +219,16 @@ def test_processes_that_would_start_the_sweep_again_are_refused(
     composed: Callable[..., DictConfig], in_a_sweep: Callable[[], None]
 ) -> None:
     config = parse(TrainConfig, composed("train", "trainer=ddp"))
-    check_run(config)
+    check_trainer(config)
     in_a_sweep()
     with pytest.raises(
         ConfigError,
         match=r"several devices inside a sweep needs hydra/launcher=processes; or",
     ):
-        check_run(config)
-    check_run(parse(TrainConfig, composed("train", "trainer=ddp", "trainer.strategy=ddp_spawn")))
+        check_trainer(config)
+    check_trainer(
+        parse(TrainConfig, composed("train", "trainer=ddp", "trainer.strategy=ddp_spawn"))
+    )
 
 
 def test_so_are_those_that_lightning_chooses_by_itself(
@@ -235,4 +237,4 @@ def test_so_are_those_that_lightning_chooses_by_itself(
     config = parse(TrainConfig, composed("train", "trainer=cpu", "trainer.devices=2"))
     in_a_sweep()
     with pytest.raises(ConfigError, match="several devices inside a sweep"):
-        check_run(config)
+        check_trainer(config)
