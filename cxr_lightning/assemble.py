@@ -10,12 +10,14 @@ from pytorch_lightning.utilities.seed import isolate_rng
 
 from cxr_lightning.config import DataConfig, TrainConfig
 from cxr_lightning.data.datamodule import XrayDataModule
+from cxr_lightning.data.identity import images_key
 from cxr_lightning.errors import CheckpointError, ConfigError, CxrError, DataError
 from cxr_lightning.models.classifier import Classifier
 from cxr_lightning.models.losses import build_loss
 from cxr_lightning.models.network import Network, check_logits
 from cxr_lightning.models.weights import Weights, copy_weights, read_weights
-from cxr_lightning.runs.folder import KEYS_IGNORED_ON_RESUME
+from cxr_lightning.runs.folder import KEYS_IGNORED_ON_RESUME, last_checkpoint
+from cxr_lightning.runs.writing import read_json
 from cxr_lightning.trust import check_node
 
 
@@ -49,6 +51,18 @@ def check_data(config: TrainConfig, datamodule: XrayDataModule) -> None:
         raise DataError(
             f"{datamodule.index.root} has no training images of {', '.join(empty)}. Add some, or "
             "list in data.classes only the classes that it has; data=folder takes its folders."
+        )
+
+
+def check_same_images(config: TrainConfig, datamodule: XrayDataModule) -> None:
+    """Raises `ConfigError` where the run in the folder has been trained on other images."""
+    record = config.folder / "run.json"
+    if last_checkpoint(config.folder) is None or not record.exists():
+        return
+    if read_json(record).get("images_key") not in (None, images_key(datamodule.index)):
+        raise ConfigError(
+            f"The run in {config.folder} began with other images than there are now under "
+            f"{datamodule.index.root}. Put them back to resume it, or choose another name=…"
         )
 
 

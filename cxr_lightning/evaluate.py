@@ -27,6 +27,7 @@ def run(cfg: DictConfig) -> "TrainResult":
     """
     config = parse(EvaluateConfig, cfg)
     existing_checkpoint(config.ckpt_path)
+    config.folder.mkdir(parents=True, exist_ok=True)
     prepare()
     from cxr_lightning import assemble, screen, trainers
     from cxr_lightning.callbacks.figures import ConfusionMatrixFigure, WorstMistakesFigure

@@ -79,6 +79,7 @@ def _train(config: TrainConfig) -> TrainResult:
     datamodule.setup()
     screen.print_data(datamodule)
     assemble.check_data(config, datamodule)
+    assemble.check_same_images(config, datamodule)
     has_val = trainers.validates(config.trainer, len(datamodule.rows("val")))
     classifier = assemble.build_classifier(config, datamodule, has_val)
     pruning = trainers.build_pruning(config)

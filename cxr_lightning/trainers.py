@@ -163,7 +163,10 @@ def with_direction(key: str, node: dict[str, Any], config: TrainConfig) -> dict[
             f"{key}.mode={node['mode']} would keep the worst value of {monitor}. Leave mode out: "
             "it follows from the metric."
         )
-    return {**node, "mode": mode} if "mode" in parameters(node) else node
+    known_to_class = parameters(node)
+    # Not strict: a training may end before its first validation.
+    filled = {key: v for key, v in (("mode", mode), ("strict", False)) if key in known_to_class}
+    return {**filled, **node, **({"mode": mode} if "mode" in filled else {})}
 
 
 def can_run(config: TrainerConfig, has_val: bool, has_logger: bool, callback: Callback) -> bool:
