@@ -1,36 +1,23 @@
 """Medians with their spread, ratios of interleaved runs, and the exponent of a growth."""
 
 import math
-import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from statistics import linear_regression, median
 
 
-@dataclass(frozen=True)
-class Spread:
-    """Median, smallest and largest of some values."""
+def spread(values: Sequence[float], scale: float = 1.0) -> str:
+    """`1.23 (1.10–1.41)`: the median, the smallest and the largest; of equal values, the value.
 
-    median: float
-    low: float
-    high: float
-
-    def text(self, digits: int = 3, scale: float = 1.0) -> str:
-        """`1.23 (1.1–1.4)` with so many significant digits; of equal values, the value alone."""
-        median, low, high = (
-            significant(v * scale, digits) for v in (self.median, self.low, self.high)
-        )
-        return median if low == high else f"{median} ({low}–{high})"
-
-
-def spread(values: Sequence[float]) -> Spread:
-    """Raises ValueError if there are no values."""
-    if not values:
-        raise ValueError("There are no values to take the median of.")
-    return Spread(statistics.median(values), min(values), max(values))
+    Raises ValueError if there are no values.
+    """
+    middle, low, high = (
+        significant(scale * value) for value in (median(values), min(values), max(values))
+    )
+    return middle if low == high else f"{middle} ({low}–{high})"
 
 
 def paired_ratios(values: Sequence[float], reference: Sequence[float]) -> list[float]:
-    """A ratio a round: what slows a whole round, slows both sides of its ratio.
+    """One ratio per round: what slows a whole round slows both sides of its ratio.
 
     Raises ValueError if one side has more rounds than the other.
     """
@@ -40,26 +27,14 @@ def paired_ratios(values: Sequence[float], reference: Sequence[float]) -> list[f
 def growth_exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
     """Slope of log(value) over log(size), by least squares: 1 is linear, 2 is quadratic.
 
-    Raises ValueError for fewer than two sizes, or for anything not above 0.
+    Raises ValueError for fewer than two different sizes, or for anything not above 0.
     """
-    if min(*sizes, *values, 1) <= 0:
-        raise ValueError("Only sizes and values above 0 have a growth exponent.")
-    return slope([math.log(x) for x in sizes], [math.log(y) for y in values])
+    return linear_regression([math.log(x) for x in sizes], [math.log(y) for y in values]).slope
 
 
-def slope(x: Sequence[float], y: Sequence[float]) -> float:
-    """Slope of y over x, by least squares.
-
-    Raises ValueError if x has fewer than two different values.
-    """
-    if len(set(x)) < 2:
-        raise ValueError("A slope needs at least two different sizes.")
-    return statistics.linear_regression(x, y).slope
-
-
-def significant(value: float, digits: int = 3) -> str:
-    """So many significant digits, without an exponent: 1234.5 is 1234, 0.012345 is 0.0123."""
+def significant(value: float) -> str:
+    """Three significant digits, without an exponent: 1234.5 is 1234, 0.012345 is 0.0123."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
-    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    decimals = max(0, 2 - math.floor(math.log10(abs(value))))
     return f"{value:.{decimals}f}"

@@ -1,7 +1,7 @@
-"""Each measurement in a fresh process: what one run caches, imports or leaks, no other run has.
+"""Each measurement in a new process: what one run caches, imports or leaks, no other run has.
 
-Parent: `call("benchmarks.decoding:naive_epoch", folder, root=…)`. The child is this file as a
-program: `python -m benchmarks.child TARGET FOLDER` reads `arguments.json` and writes `result.json`.
+The child is this file as a program: it reads `arguments.json` in its working folder and writes
+`result.json`.
 """
 
 import json
@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 CHECKOUT = Path(__file__).parents[1]
-LAST_LINES = 5
 TIMEOUT_S = 3600
 
 Result = dict[str, Any]
@@ -34,63 +33,55 @@ def call(target: str, folder: Path, cache_dir: Path, **arguments: Any) -> Result
     Raises:
         ChildError: the process did not end with a result.
     """
-    (folder / "arguments.json").write_text(json.dumps(arguments))
-    run_program([sys.executable, "-m", "benchmarks.child", target, str(folder)], folder, cache_dir)
-    result: Result = json.loads((folder / "result.json").read_text())
+    (folder / "arguments.json").write_text(json.dumps(arguments), encoding="utf-8")
+    run_program([sys.executable, "-m", "benchmarks.child", target], folder, cache_dir)
+    result: Result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     return result
 
 
 def run_program(words: Sequence[str], folder: Path, cache_dir: Path) -> None:
-    """Run a program in `folder`, which gets its output as `output.log`.
+    """Run a program in `folder`, with its output in `output.log`; no GPU, this checkout's packages.
 
     Raises:
         ChildError: it ended with another status than 0, or not in time.
     """
-    with (folder / "output.log").open("w") as log:
-        try:
-            done = subprocess.run(
-                words,
-                cwd=folder,
-                env=environment(cache_dir),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                timeout=TIMEOUT_S,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise ChildError(f"not done after {TIMEOUT_S} s") from None
-    if done.returncode:
-        raise ChildError(last_lines(folder / "output.log") or f"status {done.returncode}")
-
-
-def environment(cache_dir: Path) -> dict[str, str]:
-    """The variables of a measured process: no GPU, its own cache, this checkout's packages."""
+    log = folder / "output.log"
     path = os.pathsep.join(p for p in (str(CHECKOUT), os.environ.get("PYTHONPATH", "")) if p)
-    return {
+    environment = {
         **os.environ,
         "PYTHONPATH": path,
         "CUDA_VISIBLE_DEVICES": "",
         "CXR_LIGHTNING_CACHE": str(cache_dir),
         "TORCHINDUCTOR_CACHE_DIR": str(cache_dir / "inductor"),
     }
-
-
-def last_lines(log: Path) -> str:
-    """The end of a log in one line."""
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return " | ".join(lines[-LAST_LINES:])
+    try:
+        with log.open("wb") as output:
+            status = subprocess.run(
+                words,
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                timeout=TIMEOUT_S,
+                check=False,
+            ).returncode
+    except subprocess.TimeoutExpired:
+        raise ChildError(f"it did not end within {TIMEOUT_S} s") from None
+    if status:
+        printed = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = [line.strip() for line in printed if line.strip()]
+        raise ChildError(" | ".join(lines[-5:]) or f"status {status}")
 
 
 def main() -> None:
     """The child's side."""
-    target, folder = sys.argv[1], Path(sys.argv[2])
-    module, _, function = target.partition(":")
-    arguments = json.loads((folder / "arguments.json").read_text())
+    module, _, function = sys.argv[1].partition(":")
+    arguments = json.loads(Path("arguments.json").read_text(encoding="utf-8"))
     result: Result = getattr(import_module(module), function)(**arguments)
     unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, kilobytes elsewhere
     result["peak_rss_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-    (folder / "result.json").write_text(json.dumps(result))
+    Path("result.json").write_text(json.dumps(result), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -10,75 +10,68 @@ from PIL import Image
 
 from cxr_lightning.data.index import index_folders
 
-JPEG_QUALITY = 90
 
-
-def find_images(images: Path, limit: int | None = None, seed: int = 0) -> pd.DataFrame:
-    """Columns `path` (absolute) and `class`, shuffled; so that any part of it is a fair sample.
+def find_images(images: Path) -> pd.DataFrame:
+    """Columns `path` (absolute), `class` and `split`, shuffled, so that any part is a fair sample.
 
     Raises:
         DataError: no folder of class folders.
     """
     index = index_folders(images)
-    table = index.table.sample(frac=1, random_state=seed, ignore_index=True)[:limit]
+    table = index.table.sample(frac=1, random_state=0, ignore_index=True)
     return pd.DataFrame(
         {
             "path": [str((index.root / path).resolve()) for path in table["path"]],
             "class": [index.classes[label] for label in table["label"]],
+            "split": table["split"],
         }
     )
 
 
 def link_splits(found: pd.DataFrame, root: Path, n_train: int, n_test: int) -> int:
-    """Make `root/{train,test}/<class>/` of links; the number of different training images.
+    """Make `root/{train,test}/<class>/` of links; returns the number of different training images.
 
-    Where there are too few images, some are linked under several names. Test images are an equal
-    number a class (and as many in all as come next to `n_test`), and may also be training images:
-    nothing here asks how good a network is.
+    Where there are too few images, some are linked under several names. All classes have equally
+    many test images, in total close to `n_test`, which may also be training images: no part that
+    uses them asks how good a network is.
     """
-    if root.exists():
-        shutil.rmtree(root)
-    _link(found, root / "train", n_train)
+    shutil.rmtree(root, ignore_errors=True)
+    link(found, root / "train", n_train)
     classes = sorted(found["class"].unique())
     for name in classes:
-        share = max(1, n_test // len(classes))
-        _link(found[found["class"] == name], root / "test", share)
-    # A class that the sample misses would leave the contenders with different numbers of classes.
-    for name in classes:
+        images = found[found["class"] == name]
+        link(images, root / "test", max(1, n_test // len(classes)))
+        # A class that the sample misses would give the contenders different numbers of classes.
         if not (root / "train" / name).exists():
-            _link(found[found["class"] == name], root / "train", 1)
+            link(images, root / "train", 1)
     return min(n_train, len(found))
 
 
-def _link(found: pd.DataFrame, folder: Path, n: int) -> None:
-    rows = islice(cycle(found.itertuples(index=False, name=None)), n)
+def link(found: pd.DataFrame, folder: Path, n: int) -> None:
+    """Make `n` links `folder/<class>/<number>` to the images, repeating them if there are fewer."""
+    rows = islice(cycle(zip(found["path"], found["class"], strict=True)), n)
     for number, (path, name) in enumerate(rows):
-        link = folder / name / f"{number:05d}{Path(path).suffix}"
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(path)
+        file = folder / name / f"{number:05d}{Path(path).suffix}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.symlink_to(path)
 
 
 def enlarge(found: pd.DataFrame, root: Path, factor: int) -> pd.DataFrame:
-    """Grey JPEG copies of `factor` times the width and height, as `find_images` tells of images."""
-    rows = []
-    for number, (path, name) in enumerate(found.itertuples(index=False, name=None)):
-        copy = root / name / f"{number:05d}.jpg"
-        copy.parent.mkdir(parents=True, exist_ok=True)
+    """`found` with grey JPEG copies, `factor` times as wide and high, written under `root`."""
+    root.mkdir(parents=True, exist_ok=True)
+    copies = [str(root / f"{number:05d}.jpg") for number in range(len(found))]
+    for path, copy in zip(found["path"], copies, strict=True):
         with Image.open(path) as image:
             size = (image.width * factor, image.height * factor)
-            image.convert("L").resize(size, Image.Resampling.BICUBIC).save(
-                copy, quality=JPEG_QUALITY
-            )
-        rows.append((str(copy), name))
-    return pd.DataFrame(rows, columns=["path", "class"])
+            enlarged = image.convert("L").resize(size, Image.Resampling.BICUBIC)
+        enlarged.save(copy, quality=90)
+    return found.assign(path=copies)
 
 
-def read_once(found: pd.DataFrame) -> int:
-    """Bring all files into the page cache, so that the first contender is not the one who waits.
-
-    Returns their size in bytes.
-    """
-    return sum(len(Path(path).read_bytes()) for path in found["path"])
+def read_once(found: pd.DataFrame) -> None:
+    """Bring all files into the page cache, so that no contender has to wait for the disk."""
+    for path in found["path"]:
+        Path(path).read_bytes()
 
 
 def mean_size(found: pd.DataFrame) -> str:

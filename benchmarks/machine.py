@@ -2,78 +2,42 @@
 
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
+import re
+from importlib.metadata import distributions
 from pathlib import Path
-from typing import Any
 
-PACKAGES = (
-    "cxr-lightning",
-    "torch",
-    "torchvision",
-    "pytorch-lightning",
-    "torchmetrics",
-    "numpy",
-    "pandas",
-    "scikit-learn",
-    "pillow",
-    "monai",
-    "torchxrayvision",
-    "scikit-image",
-    "fastai",
+from cxr_lightning.machine import usable_cores
+
+PACKAGES = re.compile(
+    "cxr-lightning|torch|torchvision|pytorch-lightning|torchmetrics|numpy|pandas|scikit-learn|"
+    "pillow|monai|torchxrayvision|scikit-image|fastai"
 )
 
 
-def describe() -> dict[str, Any]:
-    """The machine as plain values, and the load when this was asked."""
-    return {
-        "processor": _processor(),
-        "cores": usable_cores(),
-        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "versions": {name: found for name in PACKAGES if (found := _version(name))},
-        "load_before": round(os.getloadavg()[0], 2),
-    }
-
-
-def sentence(machine: dict[str, Any]) -> str:
-    """The same in one paragraph; it warns of a busy machine."""
-    versions = ", ".join(f"{name} {found}" for name, found in machine["versions"].items())
+def describe() -> str:
+    """The machine and the versions in one paragraph, with a warning if the machine is busy."""
+    memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    installed = {found.name.lower(): found.version for found in distributions()}
+    versions = [f"{name} {installed[name]}" for name in installed if PACKAGES.fullmatch(name)]
     text = (
-        f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gb']} GB, "
-        f"{machine['system']}, Python {machine['python']}; {versions}."
+        f"{_processor()}, {len(usable_cores())} cores, {memory_gb:.1f} GB, {platform.system()} "
+        f"{platform.release()}, Python {platform.python_version()}; {', '.join(sorted(versions))}."
     )
-    if machine["load_before"] > 0.5:
+    load = os.getloadavg()[0]
+    if load > 0.5:
         text += (
-            f"\nThe load was {machine['load_before']} before the first run: other programs ran "
-            "beside the suite, so times are too long and ratios uncertain."
+            f"\nThe load was {load:.2f} before the first run: other programs ran at the same time, "
+            "so the times are too long and the ratios uncertain."
         )
     return text
 
 
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _processor() -> str:
     """Linux knows the model's name and whether bfloat16 is computed in hardware."""
-    info = Path("/proc/cpuinfo")
-    if not info.exists():
+    file = Path("/proc/cpuinfo")
+    if not file.exists():
         return platform.processor() or platform.machine()
-    lines: dict[str, str] = {}
-    for line in info.read_text().split("\n\n")[0].splitlines():
-        key, _, value = line.partition(":")
-        lines[key.strip()] = value.strip()
-    flags = set(lines.get("flags", "").split())
-    has = [name for name in ("avx512_bf16", "amx_bf16") if name in flags]
-    return f"{lines.get('model name', platform.machine())} ({', '.join(has) or 'no bf16'})"
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+    info = file.read_text(encoding="utf-8")
+    model = re.search(r"^model name\s*: (.+)$", info, re.MULTILINE)
+    has = [name for name in ("avx512_bf16", "amx_bf16") if re.search(rf"\b{name}\b", info)]
+    return f"{model[1] if model else platform.machine()} ({', '.join(has) or 'no bf16'})"

@@ -1,9 +1,9 @@
-"""The part `overhead`: imports, start to first step, between a sweep's jobs, around a test."""
+"""The part `overhead`: start to first step, between the jobs of a sweep, around a test."""
 
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import pairwise
@@ -13,171 +13,117 @@ from statistics import mean
 from benchmarks.arithmetic import spread
 from benchmarks.child import ChildError, Result, run_program
 from benchmarks.images import link_splits
-from benchmarks.rounds import Runs, interleave, progress
-from benchmarks.suite import Part, Suite, Table
+from benchmarks.suite import Suite, progress, show
 
 SIZE_PX, TRAIN_IMAGES, TEST_IMAGES = 64, 96, 771  # as many test images as Kaggle's set has
 EPOCHS = 3
-CLOCK = "+callbacks.clock={_target_: benchmarks.training.clock.Clock}"
 TRAIN = [sys.executable, "-m", "cxr_lightning.train"]
-LAUNCHERS = {"basic": [], "processes": ["hydra/launcher=processes", "hydra.launcher.n_jobs=1"]}
-IMPORTS = {
-    "import torch": "import torch",
-    "import torch, torchvision, pytorch_lightning": (
-        "import torch, torchvision.transforms.v2, pytorch_lightning"
-    ),
-    "all that a run imports first": (
-        "import cxr_lightning.assemble, cxr_lightning.callbacks.dashboard, "
-        "cxr_lightning.callbacks.metrics_file, cxr_lightning.callbacks.run_record, cxr_lightning.screen"
-    ),
+LIBRARIES = "import torch, torchvision.transforms.v2, pytorch_lightning"
+PROCESSES = {
+    "cxr-train --help": [*TRAIN, "--help"],
+    LIBRARIES: [sys.executable, "-c", LIBRARIES],
 }
+SWEPT = ["model=cnn5,resnet18", "augment=none,standard", "name=sweep"]
+LAUNCHERS = {"basic": [], "processes": ["hydra/launcher=processes", "hydra.launcher.n_jobs=1"]}
 
 
-def run(suite: Suite) -> Part:
-    """Imports and starts, a 2×2 sweep by each launcher, and the parts of a single run."""
-    part = Part()
+def run(suite: Suite) -> None:
+    """Starts, the parts of a single run, and a 2×2 sweep by each launcher."""
     n_test = 40 if suite.quick else TEST_IMAGES
-    root = suite.work / "images" / "overhead"
-    # All classes alike: validation needs ten patients of each.
+    root = suite.work / "overhead"
+    # Classes take turns: validation needs ten patients of each.
     turns = suite.found.groupby("class").cumcount().sort_values(kind="stable").index
     link_splits(suite.found.loc[turns], root, TRAIN_IMAGES, n_test)
     if suite.wants("overhead/start"):
-        _start(suite, part, root, n_test)
+        _start(suite, root, n_test)
     if suite.wants("overhead/sweep"):
-        _sweep(suite, part, root)
-    return part
+        _sweep(suite, root)
 
 
-def _start(suite: Suite, part: Part, root: Path, n_test: int) -> None:
+def _start(suite: Suite, root: Path, n_test: int) -> None:
     progress("overhead/start")
-    contenders: dict[str, Callable[[int], Result]] = {
-        "cxr-train --help": lambda _: _seconds(suite, [*TRAIN, "--help"]),
-        "cxr-train --cfg job": lambda _: _seconds(suite, [*TRAIN, "--cfg", "job"]),
-    }
-    for name, statement in IMPORTS.items():
-        contenders[name] = partial(
-            lambda words, _: _seconds(suite, words), [sys.executable, "-c", statement]
-        )
-    contenders["a run"] = lambda _: _timeline(suite, root)
     with suppress(ChildError):  # fills the store; if this fails, the rounds will say why
-        _timeline(suite, root)
-    runs = interleave(contenders, suite.rounds)
-    part.left_out += runs.left_out.values()
-    rows = [
-        [name, spread(runs.values(name, "seconds")).text()]
-        for name in runs.results
-        if name != "a run"
-    ]
-    part.show(Table("overhead/start: whole processes", ["", "seconds"], rows))
-    part.data["overhead/start"] = {
-        name: runs.values(name, "seconds") for name in runs.results if name != "a run"
+        _timeline(suite, root, 0)
+    contenders = {name: partial(_whole, suite, name) for name in PROCESSES}
+    contenders["a run"] = partial(_timeline, suite, root)
+    results = suite.interleave("overhead/start", contenders)
+    seconds = {
+        key: [float(result[key]) for result in of_rounds]
+        for of_rounds in results.values()
+        for key in of_rounds[0]
     }
-    if "a run" in runs.results:
-        _parts_of_a_run(part, runs, n_test)
-
-
-def _parts_of_a_run(part: Part, runs: Runs, n_test: int) -> None:
-    keys = {
-        "start to first step's begin": "to_first_step",
-        "first step": "first_step",
-        "last step of an epoch to the next one's first": "epoch_gap",
-        "fit's end to the first test batch": "to_test",
-        "test batches": "test",
-        "last test batch to metrics.json (intervals, files)": "results",
-        "metrics.json to the process's end": "to_end",
-    }
-    values = {name: runs.values("a run", key) for name, key in keys.items()}
-    part.data["overhead/run"] = values
-    rows = [[name, spread(seconds).text()] for name, seconds in values.items()]
+    suite.data["overhead/start"] = seconds
+    rows = [[name, spread(found)] for name, found in seconds.items()]
     note = (
-        f"ResNet-18, {SIZE_PX} px, {TRAIN_IMAGES} training and about {n_test} test images, "
-        f"{EPOCHS} epochs, decoded before."
+        f"Whole processes, then the parts of one: ResNet-18, {SIZE_PX} px, {TRAIN_IMAGES} training "
+        f"and about {n_test} test images, {EPOCHS} epochs, decoded before."
     )
-    part.show(Table("overhead/start: the parts of one run", ["", "seconds"], rows, note))
+    show("overhead/start", ["", "seconds"], rows, note)
 
 
-def _sweep(suite: Suite, part: Part, root: Path) -> None:
-    progress("overhead/sweep")
-    contenders = {
-        launcher: partial(lambda words, _: _gaps(suite, root, words), words)
-        for launcher, words in LAUNCHERS.items()
-    }
-    runs = interleave(contenders, suite.rounds)
-    part.left_out += runs.left_out.values()
-    rows = []
-    for launcher, results in runs.results.items():
-        gaps = {
-            key: [gap for result in results for gap in result[key]]
-            for key in ("to_next_job", "to_next_step")
-        }
-        part.data[f"overhead/sweep/{launcher}"] = gaps
-        to_step = [a - b for a, b in zip(gaps["to_next_step"], gaps["to_next_job"], strict=True)]
-        rows.append(
-            [
-                launcher,
-                spread(gaps["to_next_job"]).text(),
-                spread(to_step).text(),
-                spread(gaps["to_next_step"]).text(),
-            ]
-        )
-    header = [
-        "launcher",
-        "job's end to the next one's begin",
-        "from there to the first step",
-        "sum",
-    ]
-    note = (
-        "Seconds, over all gaps of all rounds. A job ends when metrics.json is there, and begins "
-        "when its config.yaml is."
-    )
-    part.show(Table("overhead/sweep: between the jobs of a 2×2 sweep", header, rows, note))
-
-
-def _seconds(suite: Suite, words: Sequence[str]) -> Result:
+def _whole(suite: Suite, name: str, number: int) -> Result:
     with suite.new_folder() as folder:
         start = time.perf_counter()
-        run_program(words, folder, suite.cache)
-        return {"seconds": time.perf_counter() - start}
+        run_program(PROCESSES[name], folder, suite.work / "cache")
+        return {name: time.perf_counter() - start}
 
 
-def _timeline(suite: Suite, root: Path) -> Result:
+def _timeline(suite: Suite, root: Path, number: int) -> Result:
     """The parts of one `cxr-train`, in seconds, from what it left in its folder."""
     with suite.new_folder() as folder:
         start = time.time()
         words = [*TRAIN, *_overrides(root, EPOCHS), "model=resnet18", "name=run"]
-        run_program(words, folder, suite.cache)
+        run_program(words, folder, suite.work / "cache")
         end = time.time()
-        run_folder = folder / "outputs" / "run"
-        at = json.loads((run_folder / "clock.json").read_text())
-        metrics = (run_folder / "metrics.json").stat().st_mtime
+        at = json.loads((folder / "outputs/run/clock.json").read_text(encoding="utf-8"))
+        written = (folder / "outputs/run/metrics.json").stat().st_mtime
+    first, last = at["on_train_batch_start"], at["on_train_batch_end"]
+    fit_end, test_start, test_end = (
+        at[hook][0] for hook in ("on_fit_end", "on_test_batch_start", "on_test_epoch_end")
+    )
+    steps = len(first) // EPOCHS
+    between = [first[i * steps] - last[i * steps - 1] for i in range(1, EPOCHS)]
     return {
-        "to_first_step": at["epochs"][0][0] - start,
-        "first_step": at["first_step_end"] - at["epochs"][0][0],
-        "epoch_gap": mean(later[0] - earlier[1] for earlier, later in pairwise(at["epochs"])),
-        "to_test": at["test_start"] - at["fit_end"],
-        "test": at["test_end"] - at["test_start"],
-        "results": metrics - at["test_end"],
-        "to_end": end - metrics,
+        "start of the process to the first step": first[0] - start,
+        "first step": last[0] - first[0],
+        "last step of an epoch to the first step of the next": mean(between),
+        "end of the fit to the first test batch": test_start - fit_end,
+        "test batches": test_end - test_start,
+        "last test batch to metrics.json (intervals, files)": written - test_end,
+        "metrics.json to the end of the process": end - written,
     }
 
 
-def _gaps(suite: Suite, root: Path, launcher: Sequence[str]) -> Result:
+def _sweep(suite: Suite, root: Path) -> None:
+    progress("overhead/sweep")
+    contenders = {name: partial(_gaps, suite, root, words) for name, words in LAUNCHERS.items()}
+    rows = []
+    for launcher, results in suite.interleave("overhead/sweep", contenders).items():
+        gaps = {key: [gap for result in results for gap in result[key]] for key in results[0]}
+        suite.data[f"overhead/sweep/{launcher}"] = gaps
+        rows += [[f"{launcher}: {key}", spread(seconds)] for key, seconds in gaps.items()]
+    note = (
+        "Over all gaps of all rounds. A job ends when its metrics.json is there, and "
+        "starts when its config.yaml is there."
+    )
+    show("overhead/sweep: between the jobs of a 2×2 sweep", ["", "seconds"], rows, note)
+
+
+def _gaps(suite: Suite, root: Path, launcher: Sequence[str], number: int) -> Result:
     """Seconds between the jobs of a 2×2 sweep, one after the other."""
-    swept = ["model=cnn5,resnet18", "augment=none,standard", "name=sweep"]
-    jobs = []
     with suite.new_folder() as folder:
-        words = [*TRAIN, "-m", *_overrides(root, 1), *swept, *launcher]
-        run_program(words, folder, suite.cache)
-        for clock in (folder / "outputs" / "sweep").glob("*/clock.json"):
-            first_step = json.loads(clock.read_text())["epochs"][0][0]
-            begin, end = (
-                (clock.parent / name).stat().st_mtime for name in ("config.yaml", "metrics.json")
-            )
-            jobs.append((begin, first_step, end))
+        words = [*TRAIN, "-m", *_overrides(root, 1), *SWEPT, *launcher]
+        run_program(words, folder, suite.work / "cache")
+        jobs = []
+        for metrics in (folder / "outputs/sweep").glob("*/metrics.json"):
+            start, end = (p.stat().st_mtime for p in (metrics.parent / "config.yaml", metrics))
+            clock = (metrics.parent / "clock.json").read_text(encoding="utf-8")
+            jobs.append((start, json.loads(clock)["on_train_batch_start"][0], end))
     pairs = list(pairwise(sorted(jobs)))
     return {
-        "to_next_job": [later[0] - earlier[2] for earlier, later in pairs],
-        "to_next_step": [later[1] - earlier[2] for earlier, later in pairs],
+        "end of a job to the start of the next": [b[0] - a[2] for a, b in pairs],
+        "from there to its first step": [b[1] - b[0] for _, b in pairs],
+        "sum": [b[1] - a[2] for a, b in pairs],
     }
 
 
@@ -187,5 +133,5 @@ def _overrides(root: Path, epochs: int) -> list[str]:
         f"data.root='{root}'",
         f"data.image_size={SIZE_PX}",
         f"trainer.max_epochs={epochs}",
-        CLOCK,
+        "+callbacks.clock={_target_: benchmarks.contenders.clock.Clock}",
     ]

@@ -1,62 +1,56 @@
-"""The stages of `growth`, each in a process of its own: what is done, and what only prepares it."""
+"""The stages of `growth`, each in a process of its own: what is measured, and what prepares it."""
 
 import ctypes
 import gc
 import os
 import platform
+import shutil
+import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+from scipy.special import softmax
 
-from benchmarks.child import Result
-from benchmarks.tiny import CLASSES, GROUP_PATTERN
-from cxr_lightning.data.index import Index, index_folders
+from benchmarks.child import Result, run_program
+from benchmarks.tiny import CLASSES, GROUP_PATTERN, SIZE_PX
+from cxr_lightning.data.index import index_folders
 
-SIZE_PX = 16
 BATCH_SIZE = 32
-LabelsAndLogits = tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]
+SHORT = ["data.image_size=32", "trainer.max_epochs=1", "name=sweep"]
+SWEEP = ["-m", "model=cnn5,resnet18", "augment=none,standard", *SHORT]
 
 
-@contextmanager
-def measured() -> Iterator[Result]:
+def measured(stage: Callable[[], object]) -> Result:
     """Seconds, and how far memory rose above what was resident at the start, in MB.
 
     Linux forgets the earlier peak when 5 is written to clear_refs; elsewhere memory is 0.
     """
-    result: Result = {}
     status, clear = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
     def memory_mb(name: str) -> float:
         if not clear.exists():
             return 0.0
-        lines = status.read_text().splitlines()
+        lines = status.read_text(encoding="utf-8").splitlines()
         return next(float(line.split()[1]) / 2**10 for line in lines if line.startswith(name))
 
     gc.collect()
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)  # else the stage would use what its preparation freed
     if clear.exists():
-        clear.write_text("5")
+        clear.write_text("5", encoding="utf-8")
     before, start = memory_mb("VmRSS"), time.perf_counter()
-    yield result
-    result["seconds"] = time.perf_counter() - start
-    result["peak_mb"] = max(0.0, memory_mb("VmHWM") - before)
-
-
-def _index(root: str) -> Index:
-    return index_folders(Path(root), group_pattern=GROUP_PATTERN)
+    stage()
+    seconds = time.perf_counter() - start
+    return {"seconds": seconds, "peak_mb": max(0.0, memory_mb("VmHWM") - before)}
 
 
 def index(root: str, n: int) -> Result:
     """Find the images under a folder."""
-    with measured() as result:
-        found = _index(root)
-    assert len(found.table) == n
-    return result
+    return measured(lambda: index_folders(Path(root), group_pattern=GROUP_PATTERN))
 
 
 def splits(root: str, n: int) -> Result:
@@ -64,32 +58,22 @@ def splits(root: str, n: int) -> Result:
     from cxr_lightning.config import SplitConfig
     from cxr_lightning.data.splits import assign_splits
 
-    table = _index(root).table
+    table = index_folders(Path(root), group_pattern=GROUP_PATTERN).table
     config = SplitConfig(name="pooled")
     _ = assign_splits(table[:2000], config)  # imports
-    with measured() as result:
-        assign_splits(table, config)
-    return result
+    return measured(lambda: assign_splits(table, config))
 
 
-def store(root: str, n: int) -> Result:
-    """Decode all images into a new store."""
-    return _open_store(root)
-
-
-def reopen(root: str, n: int) -> Result:
-    """Open the store that `store` left."""
-    return _open_store(root)
-
-
-def _open_store(root: str) -> Result:
+def store(root: str, n: int = 0, size_px: int = SIZE_PX) -> Result:
+    """Decode all images into a new store, or open the one that is there, as a run calls it."""
     from cxr_lightning.data.store import open_store
 
-    found = _index(root)
-    paths = list(found.table["path"])
-    with measured() as result:
-        open_store(Path(os.environ["CXR_LIGHTNING_CACHE"]), found.root, paths, SIZE_PX)
-    return result
+    found = index_folders(Path(root))
+    paths, cache = list(found.table["path"]), Path(os.environ["CXR_LIGHTNING_CACHE"])
+    return measured(lambda: open_store(cache, found.root, paths, size_px))
+
+
+reopen = store  # in the next process, on what the first one left
 
 
 def epoch(root: str, n: int) -> Result:
@@ -99,21 +83,19 @@ def epoch(root: str, n: int) -> Result:
     from cxr_lightning.data.sampler import TrainSampler
     from cxr_lightning.models.predictions import EpochPredictions
 
-    labels, logits = _predictions(n)
+    labels, logits = (torch.from_numpy(array) for array in _predictions(n))
     sampler, collector = TrainSampler(n, seed=0), EpochPredictions(list(CLASSES))
     loss = torch.tensor(0.5)
-    all_labels, all_logits = torch.from_numpy(labels), torch.from_numpy(logits)
-    with measured() as result:
-        batch: list[int] = []
-        for position, _ in sampler:
-            batch.append(position)
-            if len(batch) == BATCH_SIZE:
-                rows = torch.tensor(batch)
-                collector.update(all_logits[rows], all_labels[rows], rows, loss)
-                batch = []
+
+    def bookkeeping() -> None:
+        order = [position for position, _ in sampler]
+        for start in range(0, n, BATCH_SIZE):
+            rows = torch.tensor(order[start : start + BATCH_SIZE])
+            collector.update(logits[rows], labels[rows], rows, loss)
         collector.compute()
         collector.reset()
-    return result
+
+    return measured(bookkeeping)
 
 
 def evaluation(root: str, n: int) -> Result:
@@ -122,34 +104,46 @@ def evaluation(root: str, n: int) -> Result:
 
     labels, logits = _predictions(n)
     groups = [f"person{i // 2}" for i in range(n)]
-    with measured() as result:
-        estimate(labels, _softmax(logits), CLASSES, groups)
-    return result
+    probabilities = softmax(logits.astype(np.float64), axis=1)
+    return measured(lambda: estimate(labels, probabilities, CLASSES, groups))
 
 
 def summary(root: str, n: int) -> Result:
-    """Tables and report of a 2×2 sweep, tested on all `n` images."""
-    from cxr_lightning.sweeps.report import write_report
+    """Tables and report of a 2×2 sweep, made up as if it had been tested on `n` images.
 
-    from benchmarks.made_up_sweep import write_sweep
+    A short sweep on phantoms, run once and kept in the cache, gives every file but the predictions.
+    """
+    import hydra
 
-    labels, _ = _predictions(n)
+    from cxr_lightning import report
+    from cxr_lightning.config import conf_dir
+
+    trained = Path(os.environ["CXR_LIGHTNING_CACHE"]) / "trained"
+    if not trained.exists():
+        trained.mkdir(parents=True)
+        run_program([sys.executable, "-m", "cxr_lightning.train", *SWEEP], trained, trained)
     folder = Path.cwd() / "sweep"
-    jobs = [_softmax(_predictions(n, seed)[1]) for seed in range(4)]
-    write_sweep(folder, labels, jobs)
-    with measured() as result:
-        write_report(folder)
-    return result
+    shutil.copytree(trained / "outputs" / "sweep", folder)
+    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = hydra.compose("report", [f"sweep='{folder}'"])
+    report.run(cfg)  # imports
+    for seed, file in enumerate(sorted(folder.glob("*/predictions.csv"))):
+        labels, logits = _predictions(n, seed)
+        names = np.array(CLASSES)
+        images = {
+            "path": [f"{i:07d}.png" for i in range(n)],
+            "group": [f"person{i // 2}" for i in range(n)],
+            "label": names[labels],
+            "predicted": names[logits.argmax(axis=1)],
+        }
+        table = pd.DataFrame(images | dict(zip(CLASSES, softmax(logits, axis=1).T, strict=True)))
+        table.reindex(columns=pd.read_csv(file, nrows=0).columns).to_csv(file, index=False)
+    return measured(lambda: report.run(cfg))
 
 
-def _predictions(n: int, seed: int = 0) -> LabelsAndLogits:
+def _predictions(n: int, seed: int = 0) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
     """Labels (n,), the same for every seed, and logits (n, C) of a network that is mostly right."""
     labels = np.random.default_rng(0).choice(len(CLASSES), n, p=[0.08, 0.22, 0.6, 0.1])
     logits = np.random.default_rng(seed).normal(0, 1, (n, len(CLASSES))).astype(np.float32)
     logits[np.arange(n), labels] += 2.5
     return labels, logits
-
-
-def _softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    powers = np.exp(logits.astype(np.float64))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True), dtype=np.float64)

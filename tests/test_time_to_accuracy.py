@@ -1,14 +1,14 @@
 """The benchmark of seconds to an accuracy: when it is reached, and what the table says."""
 
+from collections.abc import Callable
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import torch
 from torch import nn
 
-from benchmarks.accuracy import OURS, _link_all, _table, accuracy, reached, run
-from benchmarks.rounds import Runs
+from benchmarks.accuracy import OURS, accuracy, curve_of, reached, run, table_rows
+from benchmarks.images import find_images
 from benchmarks.suite import Suite
 
 
@@ -29,8 +29,7 @@ def test_who_does_not_get_there_counts_with_all_epochs() -> None:
         OURS: [curve(0.8, 0.8, 0.8, epoch_s=2), curve(0.8, 0.8, 0.8, epoch_s=4)],
         "student: cnn5": [curve(*[0.5] * 15), curve(0.9, 0.9, 0.9, 0.3)],
     }
-    runs = Runs({name: [{"whole_s": 200.0}] * 2 for name in curves})
-    ours, student = _table(curves, runs).rows
+    ours, student = table_rows(curves, {name: [200.0, 200.0] for name in curves})
     # Ours: 6 s and 12 s. The student: 150 s as a lower bound, and 30 s: 25 and 2.5 times ours.
     assert ours[1:5] == ["2 of 2", "9 (6–12)", "1.0 (1.0–1.0)", "80.0 (80.0–80.0)"]
     assert student[1:4] == ["1 of 2", "90 (30–150)", "13.8 (2.5–25.0)"]
@@ -47,30 +46,41 @@ def test_accuracy_is_the_share_that_is_called_right() -> None:
     assert network.training
 
 
+def test_the_clock_stands_still_during_tests() -> None:
+    # Started at 100; trained for 5 s, tested for 20 s, trained for 7 s, tested for 3 s.
+    assert curve_of([(105.0, 0.3, 125.0), (132.0, 0.4, 135.0)], 100.0) == [(5.0, 0.3), (12.0, 0.4)]
+
+
 def test_all_that_is_not_tested_is_trained_on(
-    write_images: object, tmp_path: Path, suite: Suite
+    write_images: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_images(  # type: ignore[operator]
-        tmp_path / "images", {"train/NORMAL": 3, "val/NORMAL": 2, "test/NORMAL": 4}
+    write_images(
+        tmp_path / "images", {"train/NORMAL": 3, "val/NORMAL": 2, "test/NORMAL": 4}, size=16
     )
-    assert _link_all(tmp_path / "images", tmp_path / "links")
-    found = {p: len(list((tmp_path / "links" / p / "NORMAL").iterdir())) for p in ("train", "test")}
+    monkeypatch.setattr(Suite, "interleave", lambda *_: {})  # trains nothing
+    run(Suite(find_images(tmp_path / "images"), tmp_path, only=["accuracy"]))
+    found = {
+        folder: len(list((tmp_path / "accuracy" / folder / "NORMAL").iterdir()))
+        for folder in ("train", "test")
+    }
     assert found == {"train": 5, "test": 4}
 
 
-@pytest.fixture
-def suite(tmp_path: Path) -> Suite:
-    return Suite(tmp_path, pd.DataFrame(), tmp_path, 1, 1, 32, quick=True, only=["accuracy"])
-
-
 def test_images_without_a_test_folder_are_left_out_in_a_sentence(
-    write_images: object, tmp_path: Path, suite: Suite
+    write_images: Callable[..., list[str]], tmp_path: Path
 ) -> None:
-    write_images(tmp_path, {"NORMAL": 3, "PNEUMONIA": 3})  # type: ignore[operator]
-    assert run(suite).left_out == ["accuracy is left out: the images have no test folder."]
+    write_images(tmp_path / "images", {"NORMAL": 3, "PNEUMONIA": 3}, size=16)
+    suite = Suite(find_images(tmp_path / "images"), tmp_path, only=["accuracy"])
+    run(suite)
+    assert suite.left_out == ["accuracy is left out: the images have no test folder."]
 
 
-def test_it_runs_only_where_it_is_asked_for(tmp_path: Path) -> None:
-    suite = Suite(tmp_path, pd.DataFrame(), tmp_path, 1, 1, 32, quick=True)
-    (sentence,) = run(suite).left_out
-    assert "--only accuracy" in sentence
+def test_it_runs_only_where_it_is_asked_for(
+    write_images: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    write_images(tmp_path / "images", {"train/NORMAL": 3, "test/NORMAL": 4}, size=16)
+    suite = Suite(find_images(tmp_path / "images"), tmp_path)
+    run(suite)
+    assert suite.left_out == [
+        "accuracy is left out: it takes long. Ask for it with --only accuracy."
+    ]

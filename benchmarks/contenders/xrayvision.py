@@ -1,4 +1,4 @@
-"""(d) TorchXRayVision's loader: scikit-image, values from -1024 to 1024, its crop and resizer."""
+"""TorchXRayVision's loader: scikit-image, values from -1024 to 1024, its crop and resizer."""
 
 # mypy: allow-subclassing-any
 # mypy: disable-error-code="import-untyped,import-not-found"
@@ -13,7 +13,7 @@ from skimage.io import imread
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
-from benchmarks.training.case import DEGREES, PADDING_PX, Case, train
+from benchmarks.contenders.case import DEGREES, PADDING_PX, Case, adam, train
 
 
 class Films(xrv.datasets.Dataset):
@@ -23,28 +23,22 @@ class Films(xrv.datasets.Dataset):
         super().__init__()
         self.transform, self.data_aug = transform, data_aug
         self.pathologies = case.classes
-        files = [
-            (file, label)
-            for label, name in enumerate(case.classes)
-            for file in (case.train / name).iterdir()
-        ]
-        self.csv = pd.DataFrame(files, columns=["file", "class"])
+        self.csv = pd.DataFrame(case.files, columns=["file", "class"])
         self.labels = np.eye(len(case.classes), dtype=np.float32)[self.csv["class"]]
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, position: int) -> dict[str, Any]:
+    def __getitem__(self, position: int) -> Any:
         image = imread(self.csv["file"].iloc[position])
         sample = {"idx": position, "lab": self.labels[position]}
         sample["img"] = xrv.datasets.normalize(image, maxval=255, reshape=True)
         sample = xrv.datasets.apply_transforms(sample, self.transform)
-        augmented: dict[str, Any] = xrv.datasets.apply_transforms(sample, self.data_aug)
-        return augmented
+        return xrv.datasets.apply_transforms(sample, self.data_aug)
 
 
 def run(case: Case) -> list[float]:
-    """The clock at each batch's end, seconds.
+    """The clock at the end of each batch, in seconds.
 
     In its usual settings the resizer is scikit-image's; given the same as ours, OpenCV's, which is
     faster, where that is installed.
@@ -64,10 +58,8 @@ def run(case: Case) -> list[float]:
     )
     films = Films(case, transform, augment if case.augment else None)
     loader: DataLoader[Any] = DataLoader(
-        films,
-        case.batch_size,
-        shuffle=True,
-        num_workers=case.workers,
+        films, case.batch_size, shuffle=True, num_workers=case.workers
     )
     batches = ((batch["img"], batch["lab"].argmax(dim=1)) for batch in loader)
-    return train(case.network(channels=1), batches, case)
+    network = case.network(channels=1)
+    return train(network, batches, case, adam(network))
