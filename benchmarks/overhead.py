@@ -19,10 +19,7 @@ SIZE_PX, TRAIN_IMAGES, TEST_IMAGES = 64, 96, 771  # as many test images as Kaggl
 EPOCHS = 3
 TRAIN = [sys.executable, "-m", "cxr_lightning.train"]
 LIBRARIES = "import torch, torchvision.transforms.v2, pytorch_lightning"
-PROCESSES = {
-    "cxr-train --help": [*TRAIN, "--help"],
-    LIBRARIES: [sys.executable, "-c", LIBRARIES],
-}
+PROCESSES = {"cxr-train --help": [*TRAIN, "--help"], LIBRARIES: [sys.executable, "-c", LIBRARIES]}
 SWEPT = ["model=cnn5,resnet18", "augment=none,standard", "name=sweep"]
 LAUNCHERS = {"basic": [], "processes": ["hydra/launcher=processes", "hydra.launcher.n_jobs=1"]}
 

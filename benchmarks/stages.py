@@ -20,8 +20,8 @@ from benchmarks.tiny import CLASSES, GROUP_PATTERN, SIZE_PX
 from cxr_lightning.data.index import index_folders
 
 BATCH_SIZE = 32
-SHORT = ["data.image_size=32", "trainer.max_epochs=1", "name=sweep"]
-SWEEP = ["-m", "model=cnn5,resnet18", "augment=none,standard", *SHORT]
+SHORT = ["data.image_size=32", "trainer.max_epochs=1", "+trainer.limit_train_batches=4"]
+GRID = ["-m", "model=cnn5,resnet18", "augment=none,standard", "data=folder", "split=pooled", *SHORT]
 
 
 def measured(stage: Callable[[], object]) -> Result:
@@ -111,19 +111,21 @@ def evaluation(root: str, n: int) -> Result:
 def summary(root: str, n: int) -> Result:
     """Tables and report of a 2×2 sweep, made up as if it had been tested on `n` images.
 
-    A short sweep on phantoms, run once and kept in the cache, gives every file but the predictions.
+    A short sweep, run once and kept in the cache, gives every file but the predictions.
     """
     import hydra
 
     from cxr_lightning import report
     from cxr_lightning.config import conf_dir
 
-    trained = Path(os.environ["CXR_LIGHTNING_CACHE"]) / "trained"
+    cache = Path(os.environ["CXR_LIGHTNING_CACHE"])
+    trained = cache / "trained"
     if not trained.exists():
-        trained.mkdir(parents=True)
-        run_program([sys.executable, "-m", "cxr_lightning.train", *SWEEP], trained, trained)
+        words = [sys.executable, "-m", "cxr_lightning.train", *GRID, f"data.root='{root}'"]
+        run_program([*words, "name=sweep"], Path.cwd(), cache)
+        (Path.cwd() / "outputs/sweep").rename(trained)
     folder = Path.cwd() / "sweep"
-    shutil.copytree(trained / "outputs" / "sweep", folder)
+    shutil.copytree(trained, folder)
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
         cfg = hydra.compose("report", [f"sweep='{folder}'"])
     report.run(cfg)  # imports

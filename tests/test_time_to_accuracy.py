@@ -55,7 +55,9 @@ def test_all_that_is_not_tested_is_trained_on(
     write_images: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_images(
-        tmp_path / "images", {"train/NORMAL": 3, "val/NORMAL": 2, "test/NORMAL": 4}, size=16
+        tmp_path / "images",
+        {"train/NORMAL": 3, "train/COVID19": 1, "val/NORMAL": 2, "test/NORMAL": 4},
+        size=16,
     )
     monkeypatch.setattr(Suite, "interleave", lambda *_: {})  # trains nothing
     run(Suite(find_images(tmp_path / "images"), tmp_path, only=["accuracy"]))
@@ -78,7 +80,9 @@ def test_images_without_a_test_folder_are_left_out_in_a_sentence(
 def test_it_runs_only_where_it_is_asked_for(
     write_images: Callable[..., list[str]], tmp_path: Path
 ) -> None:
-    write_images(tmp_path / "images", {"train/NORMAL": 3, "test/NORMAL": 4}, size=16)
+    write_images(
+        tmp_path / "images", {"train/NORMAL": 3, "train/COVID19": 1, "test/NORMAL": 4}, size=16
+    )
     suite = Suite(find_images(tmp_path / "images"), tmp_path)
     run(suite)
     assert suite.left_out == [

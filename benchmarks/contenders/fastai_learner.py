@@ -37,6 +37,7 @@ def run(case: Case) -> list[float]:
     network = case.network(channels=3)
     # fastai's own MixedPrecision supports CUDA only (2.8).
     network.forward = case.autocast()(network.forward)
+    network.register_forward_hook(lambda _, __, logits: logits.float())
     learner = fv.Learner(
         loaders,
         network,
