@@ -168,7 +168,7 @@ def test_tensorboard_shows_curves_figures_and_hparams(trained: TrainResult) -> N
 
 
 def contents(folder: Path) -> dict[str, tuple[int, bytes]]:
-    files = [file for file in folder.rglob("*") if file.is_file()]
+    files = [file for file in folder.rglob("*") if file.is_file() and file.name != ".lock"]
     return {str(file): (file.stat().st_mtime_ns, file.read_bytes()) for file in files}
 
 
