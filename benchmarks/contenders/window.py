@@ -42,8 +42,8 @@ def seconds_per_step(ends: Sequence[float], plan: Window) -> float:
 def measure(contender: str, case: dict[str, Any], options: dict[str, Any], n_images: int) -> Result:
     """Seconds per image of the timed steps; arguments are plain values, paths as text."""
     from benchmarks.contenders.case import Case
-    from cxr_lightning.assemble import choose_precision
     from cxr_lightning.config import TrainerConfig
+    from cxr_lightning.trainers import choose_precision
 
     plan = window(n_images, case["batch_size"])
     if contender == "limit":
