@@ -71,7 +71,7 @@ def run_program(words: Sequence[str], folder: Path, cache_dir: Path) -> None:
     if status:
         printed = log.read_text(encoding="utf-8", errors="replace").splitlines()
         lines = [line.strip() for line in printed if line.strip()]
-        raise ChildError(" | ".join(lines[-5:]) or f"status {status}")
+        raise ChildError(f"status {status}: {' | '.join(lines[-5:])}")
 
 
 def main() -> None:

@@ -44,7 +44,10 @@ def test_a_run_leaves_the_files_of_the_readme(trained: TrainResult) -> None:
         for file in trained.folder.rglob("*")
         if file.is_file() and not file.name.startswith("events.")
     }
-    assert files == {  # and, under Hydra, .hydra/ with the overrides
+    called = pd.read_csv(trained.folder / "predictions.csv")
+    # Other versions of torch train other weights; some make no mistake, and draw none.
+    mistakes = {"worst_mistakes.png"} if (called["label"] != called["predicted"]).any() else set()
+    assert files == mistakes | {  # and, under Hydra, .hydra/ with the overrides
         ".lock",
         "config.yaml",
         "curves.csv",
@@ -52,7 +55,6 @@ def test_a_run_leaves_the_files_of_the_readme(trained: TrainResult) -> None:
         "metrics.json",
         "predictions.csv",
         "confusion_matrix.png",
-        "worst_mistakes.png",
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",
         "hparams.yaml",
