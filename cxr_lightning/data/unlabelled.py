@@ -45,10 +45,9 @@ class FileDataset(Dataset[Batch]):
     def errors(self, labels: list[int]) -> dict[str, str]:
         """Path → reason of the images whose label is `UNREADABLE`."""
         reasons = {}
-        for path, label in zip(self.paths, labels, strict=True):
-            if label == UNREADABLE:
-                try:
-                    decode(self.root / path, self.size_px, self.white)
-                except UnreadableImageError as error:
-                    reasons[path] = str(error)
+        for path in (p for p, label in zip(self.paths, labels, strict=True) if label == UNREADABLE):
+            try:
+                decode(self.root / path, self.size_px, self.white)
+            except UnreadableImageError as error:
+                reasons[path] = str(error)
         return reasons
