@@ -246,7 +246,7 @@ def test_the_framework_fills_in_what_a_target_names(my_nets: None) -> None:
     assert given("torchvision.models.resnet18") == {"num_classes": 4}
     assert given("timm.create_model") == {"num_classes": 4, "in_chans": 1}
     assert given("my_nets.Net") == {"num_classes": 4, "in_channels": 1}
-    cnn5 = given("cxr_lightning.models.cnn5.CNN5")
+    cnn5 = given("cxr_lightning.models.backbones.CNN5")
     assert cnn5 == {"num_classes": 4, "image_size": 64, "in_channels": 1}
     assert given("my_nets.Net", in_channels=2) == {"num_classes": 4}  # what is said stays
 
@@ -331,7 +331,7 @@ IN_TRAINING = "must return float logits of shape (2, 4) for two images; in train
         ("model.network._target_=builtins.dict", "builds a dict, not a torch.nn.Module."),
         ("~model.network._target_", "A node without `_target_` cannot be built"),
         ("model=resnet18 +model.network.colour=3", "unexpected keyword argument 'colour'"),
-        ("+model.network.colour=3", "`cxr_lightning.models.cnn5.CNN5` cannot be built"),
+        ("+model.network.colour=3", "`cxr_lightning.models.backbones.CNN5` cannot be built"),
         (
             "model=torchvision model.network.name=resnet19",
             "torchvision has no classification model `resnet19`; did you mean `resnet18`?",

@@ -12,8 +12,7 @@ from omegaconf import DictConfig
 from small_classifiers import CLASSES, SIZE_PX, images, loader, trainer
 
 from cxr_lightning.assemble import check_model, load_classifier
-from cxr_lightning.config import conf_dir
-from cxr_lightning.config import EvaluateConfig, PredictConfig, TrainConfig, parse
+from cxr_lightning.config import EvaluateConfig, PredictConfig, TrainConfig, conf_dir, parse
 from cxr_lightning.errors import CheckpointError, CxrError
 from cxr_lightning.models.classifier import Classifier
 from cxr_lightning.trust import check_node
@@ -217,7 +216,7 @@ def test_the_optimizer_of_a_checkpoint_is_not_built(
         {"_target_": "timm.create_model", "model_name": "vit_tiny_patch16_224.augreg_in21k"},
         {"_target_": "timm.create_model", "model_name": "resnet18", "drop_rate": 0.1},
         {"_target_": "cxr_lightning.models.losses.FocalLoss", "gamma": 2.0},
-        {"_target_": "cxr_lightning.models.cnn5.CNN5"},
+        {"_target_": "cxr_lightning.models.backbones.CNN5"},
     ],
     ids=str,
 )

@@ -14,7 +14,7 @@ from torchvision import models
 from cxr_lightning.assemble import check_model
 from cxr_lightning.config import ModelConfig, TrainConfig, parse
 from cxr_lightning.errors import CheckpointError, ConfigError, CxrError
-from cxr_lightning.models.cnn5 import CNN5
+from cxr_lightning.models.backbones import CNN5
 from cxr_lightning.models.network import Network
 from cxr_lightning.models.weights import Weights, copy_weights, read_weights
 

@@ -13,7 +13,7 @@ from torchvision.models import get_model
 
 from cxr_lightning.assemble import choose_precision
 from cxr_lightning.config import TrainerConfig
-from cxr_lightning.models.cnn5 import CNN5
+from cxr_lightning.models.backbones import CNN5
 
 LEARNING_RATE = 1e-3
 DEGREES, PADDING_PX = 10, 16

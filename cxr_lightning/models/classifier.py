@@ -36,14 +36,9 @@ class Classifier(LightningModule):
         optim: dict[str, Any],
         run: dict[str, Any] | None = None,
     ) -> None:
-        """Host one network.
-
-        Args:
-            network: arguments of `Network`, without num_classes.
-            classes: class names, in the order of the labels.
-            class_counts: training images of each class.
-            imbalance, optim: as in `conf/imbalance`, `conf/optim`.
-            run: the run's whole configuration, kept in the checkpoint for `cxr-evaluate`.
+        """`network` has the arguments of `Network` but num_classes, `class_counts` the training
+        images of each class; `imbalance` and `optim` are as in conf, and `run` is the run's whole
+        configuration, kept in the checkpoint for `cxr-evaluate`.
         """
         super().__init__()
         self.save_hyperparameters(logger=False)
