@@ -53,10 +53,8 @@ def decode(path: Path, size_px: int, white: int | None = None) -> npt.NDArray[np
 
     Colours become ITU-R 601 luma, EXIF rotation is applied, transparency lies over black, 16 bits
     are scaled to 8, of several frames the first is read. `white` is the value of white in images
-    of 16 bits, which belongs to their whole set (`white.common_white`); None: this file's own.
-
-    Raises:
-        UnreadableImageError: with the reason.
+    of 16 bits, which belongs to their whole set (`store.whites_of`); None: this file's own. Raises
+    `UnreadableImageError`.
     """
     try:
         with Image.open(path, formats=FORMATS) as image:
@@ -83,6 +81,14 @@ def decode(path: Path, size_px: int, white: int | None = None) -> npt.NDArray[np
     except Exception as error:
         # On a damaged header Pillow stumbles in many ways: OSError, SyntaxError, struct.error, …
         raise UnreadableImageError(str(error) or type(error).__name__) from error
+
+
+def decode_or_reason(path: Path, size_px: int, white: int | None) -> npt.NDArray[np.uint8] | str:
+    """As `decode`, or why it cannot."""
+    try:
+        return decode(path, size_px, white)
+    except UnreadableImageError as error:
+        return str(error)
 
 
 def white_of(path: Path) -> int:

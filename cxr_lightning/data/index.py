@@ -45,9 +45,7 @@ def index_folders(
 ) -> Index:
     """Index `root/[train|val|test/]<class>/**/<image>`; the arguments are as in `conf/data`.
 
-    Raises:
-        DataError: unknown class folder, levels that are not as expected (see `folders`), no image.
-        ConfigError: a pattern that matches nothing, classes that are one by their names.
+    Raises `DataError` for what is in the folders, `ConfigError` for what the arguments say of it.
     """
     pattern, listed = PatientPattern(group_pattern), names.listed_classes(classes)
     found = find_files(root)
@@ -64,10 +62,7 @@ def index_manifest(
     *,
     group_pattern: str | None = None,
 ) -> Index:
-    """Index the images that a CSV lists; paths are relative to `root`, else to the CSV's folder.
-
-    Raises as `index_folders`, and as `manifest.read_manifest`.
-    """
+    """Index the images that a CSV lists; paths are relative to `root`, else to the CSV's folder."""
     columns, root = columns or ColumnsConfig(), root or manifest.parent
     pattern, listed = PatientPattern(group_pattern), names.listed_classes(classes)
     index = Index(root, (), read_manifest(manifest, root, columns), {}, [])

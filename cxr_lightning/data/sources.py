@@ -15,12 +15,7 @@ BY_HAND = f"Or download {KAGGLE_URL} in a browser, unpack it, and set data.root=
 
 
 def load_index(config: DataConfig) -> Index:
-    """The table of images that `data=…` names.
-
-    Raises:
-        ConfigError: `data.root` is not set where it is needed.
-        DataError: the folder is missing or is not laid out as expected; see `index`.
-    """
+    """The table of images that `data=…` names; raises as `find_root` and `index`."""
     names.listed_classes(config.classes)  # before anything is downloaded or searched
     root, classes, pattern = find_root(config), config.classes, config.group_pattern
     if config.manifest is None:
@@ -30,7 +25,10 @@ def load_index(config: DataConfig) -> Index:
 
 
 def find_root(config: DataConfig) -> Path | None:
-    """The existing folder of images; generates or downloads it where the configuration says so."""
+    """The existing folder of images, generated or downloaded where the configuration says so.
+
+    Raises `ConfigError` where `data.root` is needed and not set, `DataError` where it is missing.
+    """
     root = config.root
     if config.phantom is not None:
         size, seed = config.phantom.n_images, config.phantom.seed

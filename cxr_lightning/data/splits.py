@@ -20,15 +20,12 @@ def assign_splits(
 ) -> pd.DataFrame:
     """`table` with column `split` set to "train", "val" or "test" for every image.
 
-    `official` tests on the folder's test images and trains on all others, if there are any (an
-    external set may be a test set only); `pooled` and `kfold` are stratified by class and keep
-    patients whole, so fractions hold to about one patient per class. So are the validation images
-    drawn from the training images. `classes` are the names behind the labels, for errors.
-
-    Raises:
-        ConfigError: the fold does not exist, or a class has fewer patients than folds.
-        DataError: no test folder, or patients on both sides (unless `config.leak` is "drop", which
-            removes their images from training).
+    `official` tests on the folder's test images and trains on all others, if there are any;
+    `pooled` and `kfold` are stratified by class and keep patients whole, so fractions hold to about
+    one patient per class. So are the validation images drawn from the training images. `classes`
+    are the names behind the labels, for errors. Raises `ConfigError` where there is no such fold,
+    or a class has too few patients; `DataError` where there is no test folder, or patients are on
+    both sides (unless `config.leak` is "drop", which removes their images from training).
     """
     table = table.copy()
 

@@ -23,7 +23,6 @@ from rich.markup import escape
 from rich.progress import track
 
 from cxr_lightning.data import decode
-from cxr_lightning.data.white import whites_of
 from cxr_lightning.errors import DataError
 from cxr_lightning.machine import usable_cores
 
@@ -93,6 +92,18 @@ def open_store(
     return Pixels(folder / "pixels.u8", size_px, found["row"].to_numpy(), key, white), unreadable
 
 
+def whites_of(files: list[Path]) -> list[int]:
+    """The value of white that each file speaks for; the largest is that of the set.
+
+    Detectors store 10, 12 or 14 bits in 16. The largest value of a single film says little about
+    its detector; that of the whole set says how many bits are in use, and films stay comparable.
+    """
+    with ThreadPoolExecutor(len(usable_cores())) as pool:
+        results, console = pool.map(decode.white_of, files), Console(stderr=True)
+        title = "Looking at images"
+        return list(track(results, title, len(files), console=console, transient=True))
+
+
 def cache_message(cache_dir: Path, error: OSError) -> str:
     """What to say where the cache cannot be written."""
     return (
@@ -136,7 +147,7 @@ def _unknown(wanted: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
 
 
 def _find_white(cache_dir: Path, root: Path, wanted: pd.DataFrame) -> int | None:
-    """As `white.common_white`; looks at a file once in its life."""
+    """The white of the set, None where no file has 16 bits; looks at a file once in its life."""
     real = root.resolve()
     file = cache_dir / f"{real.name}-white-{_digest(str(real))[:12]}.csv"
     known = _read_known(file, "white")
@@ -174,21 +185,12 @@ def _decode(
     unreadable: dict[str, str] = {}
     added: list[int] = []  # positions in `files`, in the order of their rows
     first = 0 if known.empty else int(known["row"].max()) + 1
-
-    def read(path: str) -> npt.NDArray[np.uint8] | str:
-        try:
-            return decode.decode(root / path, size_px, white)
-        except decode.UnreadableImageError as error:
-            return str(error)
-
-    (folder / "pixels.u8").touch()
     # Pillow decodes without the interpreter's lock, so threads use all cores.
-    with (
-        (folder / "pixels.u8").open("r+b") as file,
-        ThreadPoolExecutor(len(usable_cores())) as pool,
-    ):
-        file.seek(first * size_px**2)
-        results = pool.map(read, files["path"])
+    with ThreadPoolExecutor(len(usable_cores())) as pool, (folder / "pixels.u8").open("ab") as file:
+        file.truncate(first * size_px**2)  # the unfinished tail of a build that was killed
+        results = pool.map(
+            lambda path: decode.decode_or_reason(root / path, size_px, white), files["path"]
+        )
         title, console = f"Decoding {escape(root.name)}", Console(stderr=True)
         try:
             for position, result in enumerate(track(results, title, len(files), console=console)):

@@ -29,17 +29,13 @@ class Classifier(LightningModule):
     def __init__(
         self,
         *,
-        network: dict[str, Any],
+        network: dict[str, Any],  # the arguments of `Network` but num_classes
         classes: list[str],
-        class_counts: list[int],
-        imbalance: dict[str, Any],
+        class_counts: list[int],  # training images of each class
+        imbalance: dict[str, Any],  # this and `optim` as in conf
         optim: dict[str, Any],
-        run: dict[str, Any] | None = None,
+        run: dict[str, Any] | None = None,  # all of the configuration, for `cxr-evaluate`
     ) -> None:
-        """`network` has the arguments of `Network` but num_classes, `class_counts` the training
-        images of each class; `imbalance` and `optim` are as in conf, and `run` is the run's whole
-        configuration, kept in the checkpoint for `cxr-evaluate`.
-        """
         super().__init__()
         self.save_hyperparameters(logger=False)
         self.network = Network(**network, num_classes=len(classes))
