@@ -3,6 +3,7 @@
 import copy
 import sys
 from collections.abc import Callable
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -225,11 +226,13 @@ def test_what_the_framework_itself_offers_needs_no_trust(node: dict[str, Any]) -
 
 
 def test_every_option_of_conf_needs_no_trust(composed: Callable[..., DictConfig]) -> None:
-    for group in ("model", "imbalance"):
-        for file in (conf_dir() / group).glob("*.yaml"):
-            config = parse(TrainConfig, composed("train", f"{group}={file.stem}"))
-            check_node("model.network", config.model.network)
-            check_node("imbalance.loss", config.imbalance.loss)
+    networks, losses = (
+        [f.stem for f in (conf_dir() / g).glob("*.yaml")] for g in ("model", "imbalance")
+    )
+    for network, loss in zip_longest(networks, losses, fillvalue="none"):
+        config = parse(TrainConfig, composed("train", f"model={network}", f"imbalance={loss}"))
+        check_node("model.network", config.model.network)
+        check_node("imbalance.loss", config.imbalance.loss)
 
 
 # --- what a user trusts --------------------------------------------------------------------------
