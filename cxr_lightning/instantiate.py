@@ -15,11 +15,7 @@ PLAIN_TYPES = {int, float, bool, str, type(None)}
 
 
 def build(node: dict[str, Any], **kwargs: Any) -> Any:
-    """Call the class or function `node["_target_"]` with the node's other keys and `kwargs`.
-
-    Raises:
-        ConfigError: the target does not exist, or its arguments do not fit; it names them.
-    """
+    """Call `node["_target_"]` with the node's other keys and `kwargs`, or raise `ConfigError`."""
     _check_plain_types(node)
     try:
         return instantiate(node, **kwargs, _convert_="all")
@@ -73,6 +69,5 @@ def _check_plain_types(node: dict[str, Any]) -> None:
             try:
                 TypeAdapter(hints[key]).validate_python(node[key])
             except ValidationError as error:
-                message = error.errors()[0]["msg"].lower()
-                sentence = f"{key}={node[key]!r} of `{node['_target_']}`: {message}."
-                raise ConfigError(sentence) from None
+                given, reason = f"{key}={node[key]!r}", error.errors()[0]["msg"].lower()
+                raise ConfigError(f"{given} of `{node['_target_']}`: {reason}.") from None

@@ -164,13 +164,16 @@ def test_a_loss_of_torch_is_a_line_of_yaml(loss_of: LossOf) -> None:
     [
         (
             {"_target_": "torch.nn.BCEWithLogitsLoss"},
-            r"called on logits \(2, 3\) and lab",
+            r"must turn logits \(2, 3\) and labels \(2,\), class indices, into a n",
         ),
         (
             {"_target_": "torch.nn.CrossEntropyLoss", "reduction": "none"},
             "one finite number",
         ),
-        ({"_target_": "torch.nn.Identity"}, r"`torch.nn.Identity` cannot be called on"),
+        (
+            {"_target_": "torch.nn.Identity"},
+            r"The loss `torch.nn.Identity` must turn .* it fails: Identity.forward",
+        ),
         ({"_target_": "cxr_lightning.models.losses.FocalLos"}, "did you mean `FocalLoss`"),
         ({"_target_": "cxr_lightning.models.losses.FocalLoss", "gamma": -1}, "gamma should be gre"),
         ({"_target_": "cxr_lightning.models.losses.LogitAdjustedLoss", "tau": -1}, "tau should be"),

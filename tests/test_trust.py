@@ -3,6 +3,7 @@
 import copy
 import sys
 from collections.abc import Callable
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -216,7 +217,7 @@ def test_the_optimizer_of_a_checkpoint_is_not_built(
         {"_target_": "timm.create_model", "model_name": "vit_tiny_patch16_224.augreg_in21k"},
         {"_target_": "timm.create_model", "model_name": "resnet18", "drop_rate": 0.1},
         {"_target_": "cxr_lightning.models.losses.FocalLoss", "gamma": 2.0},
-        {"_target_": "cxr_lightning.models.cnn5.CNN5"},
+        {"_target_": "cxr_lightning.models.backbones.CNN5"},
     ],
     ids=str,
 )
@@ -225,11 +226,13 @@ def test_what_the_framework_itself_offers_needs_no_trust(node: dict[str, Any]) -
 
 
 def test_every_option_of_conf_needs_no_trust(composed: Callable[..., DictConfig]) -> None:
-    for group in ("model", "imbalance"):
-        for file in (conf_dir() / group).glob("*.yaml"):
-            config = parse(TrainConfig, composed("train", f"{group}={file.stem}"))
-            check_node("model.network", config.model.network)
-            check_node("imbalance.loss", config.imbalance.loss)
+    networks, losses = (
+        [f.stem for f in (conf_dir() / g).glob("*.yaml")] for g in ("model", "imbalance")
+    )
+    for network, loss in zip_longest(networks, losses, fillvalue="none"):
+        config = parse(TrainConfig, composed("train", f"model={network}", f"imbalance={loss}"))
+        check_node("model.network", config.model.network)
+        check_node("imbalance.loss", config.imbalance.loss)
 
 
 # --- what a user trusts --------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from torchvision import models
 from cxr_lightning.assemble import check_model
 from cxr_lightning.config import ModelConfig, TrainConfig, parse
 from cxr_lightning.errors import CheckpointError, ConfigError, CxrError
-from cxr_lightning.models.cnn5 import CNN5
+from cxr_lightning.models.backbones import CNN5
 from cxr_lightning.models.network import Network
 from cxr_lightning.models.weights import Weights, copy_weights, read_weights
 
@@ -66,13 +66,7 @@ def different(after: dict[str, Tensor], before: dict[str, Tensor]) -> set[str]:
         ("resnet18", "fc"),
         ("mobilenet_v3_small", "classifier.3"),
         ("squeezenet1_1", "classifier.1"),  # a convolution
-        ("shufflenet_v2_x0_5", "fc"),
-        ("efficientnet_b0", "classifier.1"),
-        ("mnasnet0_5", "classifier.1"),
-        ("regnet_y_400mf", "fc"),
-        ("densenet121", "classifier"),
         ("googlenet", "fc"),
-        ("swin_t", "head"),
     ],
 )
 def test_torchvisions_weights_are_taken_but_for_the_head(
@@ -136,18 +130,11 @@ def test_without_network_the_sentence_names_the_file_to_fetch_and_its_folder(
 TIMM = {  # a name, and its heads
     "resnet10t": ["fc"],
     "mobilenetv3_small_050": ["classifier"],
-    "efficientnet_b0": ["classifier"],
-    "tf_efficientnet_lite0": ["classifier"],  # mean and std .5
-    "regnetx_002": ["head.fc"],
-    "ghostnet_050": ["classifier"],
     "convnext_atto": ["head.fc"],
-    "mobilevit_xxs": ["head.fc"],
-    "lcnet_050": ["classifier"],
-    "repvgg_a0": ["head.fc"],
+    "repvgg_a0": ["head.fc"],  # two first convolutions
     "vit_tiny_patch16_224": ["head"],
     "deit_tiny_distilled_patch16_224": ["head", "head_dist"],
     "levit_128s": ["head.linear", "head_dist.linear"],
-    "densenet121": ["classifier"],
 }
 
 
@@ -289,7 +276,6 @@ def test_a_home_folder_in_the_path_is_understood(
         # A larger network holds all tensors of a smaller one: ResNet-34 has 16 more convolutions,
         # each with the 5 tensors of its batch norm.
         ("model=resnet18", lambda: models.resnet34().state_dict(), r"0 of 122 .* and 96 are unk"),
-        ("model=resnet34", lambda: models.resnet18().state_dict(), "does not fit resnet34"),
         # cnn5 for 32 px: left random, its largest layer would pass unnoticed.
         (
             "model=cnn5",

@@ -10,7 +10,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from cxr_lightning.models.cnn5 import CNN5
+from cxr_lightning.models.backbones import CNN5
 
 LEARNING_RATE = 1e-3
 DEGREES, PADDING_PX = 10, 16

@@ -16,17 +16,11 @@ Transform = Callable[[Tensor], Tensor]
 
 
 class Batch(NamedTuple):
-    """What a loader yields; a single item lacks the first dimension.
+    """What a loader yields; a single item lacks the first dimension."""
 
-    Attributes:
-        image: uint8 (B, 1, H, W), grey, 0 to 255.
-        label: int64 (B,).
-        row: int64 (B,), the image's row in the datamodule's table.
-    """
-
-    image: Tensor
-    label: Tensor
-    row: Tensor
+    image: Tensor  # uint8 (B, 1, H, W), grey, 0 to 255
+    label: Tensor  # int64 (B,)
+    row: Tensor  # int64 (B,), the image's row in the datamodule's table
 
 
 class XrayDataset(Dataset[Batch]):

@@ -9,24 +9,18 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TiffImageFile
 
-VERSION = 1
-"""Part of the store's key: raise it when the same file would give other pixels."""
+VERSION = 1  # part of the store's key: raise it when the same file would give other pixels
 
+# File names that promise an image, or something else; of all others, the content decides.
 SUFFIXES = re.compile(r"\.(jpe?g|jpe|jfif|png|bmp|tiff?|webp|jp2|j2k|p[gp]m|gif|avif|dcm)")
-"""File names that promise an image. What the file really is, its first bytes decide."""
-
 OTHER_SUFFIXES = re.compile(
     r"\.(txt|md|rst|[ct]sv|jsonl?|xml|html?|ya?ml|toml|ini|log|pdf|docx?|xlsx?|ods|py|ipynb|[mr]|sh"
     r"|zip|gz|tar|tgz|7z|rar|npy|npz|mat|h5|pkl|pth?|ckpt|db|part|tmp|mp4|avi)"
 )
-"""File names that promise something else; every other file is an image if its content is."""
-
+# Formats of Pillow in which X-rays come. Some of its others only guess, or start programs.
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "JPEG2000", "PPM", "GIF", "AVIF")
-"""Formats of Pillow in which X-rays come. Some of its others only guess, or start programs."""
-
 FULL = 65535
 MAX_SAMPLE_VALUE = 281
-DICOM = "DICOM is not read yet; export it as 16-bit PNG"
 
 
 class UnreadableImageError(Exception):
@@ -59,72 +53,73 @@ def decode(path: Path, size_px: int, white: int | None = None) -> npt.NDArray[np
 
     Colours become ITU-R 601 luma, EXIF rotation is applied, transparency lies over black, 16 bits
     are scaled to 8, of several frames the first is read. `white` is the value of white in images
-    of 16 bits, which belongs to their whole set (`white.find_white`); None: this file's own.
-
-    Raises:
-        UnreadableImageError: with the reason.
+    of 16 bits, which belongs to their whole set (`store.whites_of`); None: this file's own. Raises
+    `UnreadableImageError`.
     """
     try:
         with Image.open(path, formats=FORMATS) as image:
             # libjpeg decodes at 1/2, 1/4 or 1/8 where that is still at least the size asked for:
             # twice as fast, 0.4 grey levels off on average.
             image.draft("L", (size_px, size_px))
-            if image.mode.startswith("I"):
+            is_deep = image.mode.startswith("I")
+            if is_deep:
                 white = FULL if _is_scaled(image) else white or _own_white(image)
             grey = _to_grey(ImageOps.exif_transpose(image), white or FULL)
-            if _white_is_zero(image):
-                grey = ImageOps.invert(grey)
+            if is_deep and isinstance(image, TiffImageFile):
+                # Where white is zero, Pillow (13.0) inverts 8 bits itself, but not 16.
+                is_inverted = image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == 0
+                grey = ImageOps.invert(grey) if is_inverted else grey
             resized = grey.resize((size_px, size_px), Image.Resampling.BILINEAR)
             pixels: npt.NDArray[np.uint8] = np.asarray(resized, dtype=np.uint8)
             return pixels
     except UnidentifiedImageError:
-        raise UnreadableImageError(_unknown_content(path)) from None
-    except UnreadableImageError:
-        raise
+        if path.stat().st_size == 0:
+            raise UnreadableImageError("the file is empty") from None
+        if path.suffix.lower() == ".dcm" or _is_dicom(path):
+            raise UnreadableImageError("DICOM is not read yet; export it as 16-bit PNG") from None
+        raise UnreadableImageError("its content is no image format that Pillow knows") from None
     except Exception as error:
         # On a damaged header Pillow stumbles in many ways: OSError, SyntaxError, struct.error, …
         raise UnreadableImageError(str(error) or type(error).__name__) from error
 
 
-def white_of(path: Path) -> int:
-    """The value of white that one file speaks for; 0 where its format or 8 bits settle it.
+def decode_or_reason(path: Path, size_px: int, white: int | None) -> npt.NDArray[np.uint8] | str:
+    """As `decode`, or why it cannot."""
+    try:
+        return decode(path, size_px, white)
+    except UnreadableImageError as error:
+        return str(error)
 
-    What the file states (sBIT of PNG; MaxSampleValue or 12 bits of TIFF), else all bits that its
-    largest value needs: 1023 for 10 bits.
-    """
+
+def white_of(path: Path) -> int:
+    """The value of white that one file speaks for; 0 where its format or 8 bits settle it."""
     try:
         with Image.open(path, formats=FORMATS) as image:
-            if not image.mode.startswith("I") or _is_scaled(image):
-                return 0
-            return _own_white(image)
+            is_free = image.mode.startswith("I") and not _is_scaled(image)
+            return _own_white(image) if is_free else 0
     except Exception:  # decode() says what is wrong with it
         return 0
 
 
 def _own_white(image: Image.Image) -> int:
-    stated = _stated_bits(image)  # read before the pixels are, which close the file
-    largest = int(_deep(image).max())
+    """What the file states, else all bits that its largest value needs: 1023 for 10 bits."""
+    most = bits = 0
     if isinstance(image, TiffImageFile):
-        most = image.tag_v2.get(MAX_SAMPLE_VALUE)
-        most = int(most[0] if isinstance(most, tuple) else most or 0)
-        if largest <= most <= FULL:
-            return max(most, 255)
-    if stated is not None:
+        most = int(np.max(image.tag_v2.get(MAX_SAMPLE_VALUE, 0)))
+        stated = int(image.tag_v2.get(BITSPERSAMPLE, (16,))[0])
+        bits = stated if 8 < stated < 16 else 0  # 12, packed
+    elif isinstance(image, PngImageFile):
+        with Path(str(image.filename)).open("rb") as file:
+            head = file.read(65536).partition(b"IDAT")[0]
+        if b"\0\0\0\1sBIT" in head[:-1]:  # four bytes of length, the name, one number for grey
+            bits = min(head.partition(b"\0\0\0\1sBIT")[2][0], 16)
+    largest = int(_deep(image).max())  # read last: that closes the file
+    if largest <= most <= FULL:
+        return max(most, 255)
+    if bits:
         # PNG's specification wants such values stretched to 16 bits; many programs do not do it.
-        return 2**stated - 1 if largest < 2**stated else FULL
+        return 2**bits - 1 if largest < 2**bits else FULL
     return int(max(255, 2 ** largest.bit_length() - 1))
-
-
-def _stated_bits(image: Image.Image) -> int | None:
-    if isinstance(image, TiffImageFile):
-        bits = image.tag_v2.get(BITSPERSAMPLE, (16,))[0]
-        return int(bits) if 8 < bits < 16 else None
-    if not isinstance(image, PngImageFile):
-        return None
-    with Path(str(image.filename)).open("rb") as file:
-        head = file.read(65536).partition(b"IDAT")[0]
-    found = head.find(b"\0\0\0\1sBIT")  # four bytes of length, the name, one number for grey
-    return min(head[found + 8], 16) if 0 <= found < len(head) - 8 else None
 
 
 def _is_scaled(image: Image.Image) -> bool:
@@ -156,23 +151,8 @@ def _to_grey(image: Image.Image, white: int) -> Image.Image:
     return image.convert("L")
 
 
-def _white_is_zero(image: Image.Image) -> bool:
-    # Pillow (13.0) inverts such a TIFF of 8 bits itself, but not one of 16.
-    if not isinstance(image, TiffImageFile) or not image.mode.startswith("I"):
-        return False
-    return bool(image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == 0)
-
-
 def _is_dicom(path: Path) -> bool:
     with path.open("rb") as file:
         start = file.read(132)
     # Old files lack the preamble and begin with group 8 (or 2), a small element number before it.
     return start[128:] == b"DICM" or start[:4] in (b"\x08\0\0\0", b"\x08\0\5\0", b"\2\0\0\0")
-
-
-def _unknown_content(path: Path) -> str:
-    if path.stat().st_size == 0:
-        return "the file is empty" if path.suffix.lower() != ".dcm" else DICOM
-    if path.suffix.lower() == ".dcm" or _is_dicom(path):
-        return DICOM
-    return "its content is no image format that Pillow knows"

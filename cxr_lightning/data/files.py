@@ -12,60 +12,43 @@ from cxr_lightning.errors import DataError
 
 @dataclass(frozen=True)
 class Found:
-    """What lies below a folder; paths are relative to it.
+    """What lies below a folder; paths are relative to it."""
 
-    Attributes:
-        images: those that are images, or promise to be one.
-        folders: all that are not hidden, also empty ones.
-        others: files that are no images.
-        ignored: how many files were passed over, by suffix or "hidden".
-    """
-
-    images: list[Path]
-    folders: list[Path]
-    others: list[Path]
-    ignored: dict[str, int]
+    images: list[Path]  # what is an image, or promises to be one
+    folders: list[Path]  # all that are not hidden, also empty ones
+    ignored: dict[str, int]  # how many files were passed over, by suffix or "hidden"
 
 
 def find_files(root: Path) -> Found:
-    """Look through a folder, its subfolders, and folders that links lead to."""
-    found = Found([], [], [], {})
-    hidden = 0
+    """Look through a folder, and those that links lead to; `DataError` where there is no image."""
+    images, folders, ignored = [], [], Counter[str]()
     for folder, names in _walk(root):
-        for name in sorted(names):
-            path = folder / name
+        for path in (folder / name for name in sorted(names)):
             if _is_hidden(path):
-                hidden += 1
+                ignored["hidden"] += 1
             elif looks_like_image(root / path):
-                found.images.append(path)
+                images.append(path)
             else:
-                found.others.append(path)
+                ignored[path.suffix.lower() or path.name] += 1
         if not _is_hidden(folder):
-            found.folders.append(folder)
-    found.ignored.update(Counter(path.suffix.lower() or path.name for path in found.others))
-    if hidden:
-        found.ignored["hidden"] = hidden
-    found.images.sort(key=lambda path: path.parts)
-    return found
+            folders.append(folder)
+    if not images:
+        kinds = ", ".join(f"{n} {suffix}" for suffix, n in sorted(ignored.items())) or "none"
+        where = f"under {root.absolute()} ({ignored.total()} other files)"
+        raise DataError(f"No images {where}: {kinds}.")
+    return Found(sorted(images, key=lambda path: path.parts), folders, dict(ignored))
 
 
 def find_images(where: Path) -> tuple[Path, list[str], dict[str, int]]:
-    """Every image under a folder, or the one image.
+    """A folder, all images under it (POSIX paths relative to it), and `Found.ignored`.
 
-    Returns:
-        The folder, the images (POSIX paths relative to it), and the ignored files as in `Found`.
-
-    Raises:
-        DataError: it does not exist, or has no images.
+    `where` is that folder, or one image. Raises `DataError` where there is none.
     """
     if not where.exists():
         raise DataError(f"No images at {where.absolute()} (input): it does not exist.")
     if where.is_file():
         return where.parent, [where.name], {}
     found = find_files(where)
-    if not found.images:
-        n_others = sum(found.ignored.values())
-        raise DataError(f"No images under {where.absolute()} ({n_others} other files).")
     return where, [path.as_posix() for path in found.images], found.ignored
 
 
@@ -75,13 +58,12 @@ def _walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
     Links come after all that is reached without them; none leads to the folders above `root`,
     which hold `root` and what does not belong to it.
     """
-    seen: set[str] = set()
-    above = {str(parent) for parent in root.resolve().parents}
+    seen = {str(parent) for parent in root.resolve().parents}
     starts = [root]
     while starts:
         for folder, subfolders, files in os.walk(starts.pop(0), followlinks=False):
             real = os.path.realpath(folder)
-            if real in seen or real in above:
+            if real in seen:
                 subfolders.clear()
                 continue
             seen.add(real)

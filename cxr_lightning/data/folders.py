@@ -8,6 +8,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path, PurePath
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -16,13 +17,16 @@ from cxr_lightning.data.files import Found
 from cxr_lightning.data.names import count, some
 from cxr_lightning.errors import ConfigError, DataError
 
-EXPECTED = "Expected: [train|val|test/]<class>/<image>"
-ALL_SUBFOLDERS = "*"
-KINDS_OF_PICTURE = re.compile(r"(.* )?(images?|imgs?|masks?|segmentations?|annotations?)")
-MASK_FOLDER = re.compile(r"(.* )?(masks?|segmentations?|annotations?)")
+MASKS = r"masks?|segmentations?|annotations?"
+MASK_FOLDER = re.compile(rf"(.* )?({MASKS})")
+KINDS_OF_PICTURE = re.compile(rf"(.* )?(images?|imgs?|{MASKS})")
 MASK_ENDING = re.compile(r" (masks?|seg|segmentation|label)$")
-Parts = tuple[str, ...]
-Rows = list[tuple[Path, str, Parts]]  # image, split, folders from the class folder on
+
+
+class _Image(NamedTuple):
+    path: Path
+    split: str
+    below: tuple[str, ...]  # the class folder and those in it
 
 
 def read_folders(
@@ -35,102 +39,89 @@ def read_folders(
     """Columns `path`, `class` (the folder's name) and `split`, and sentences for the user.
 
     `listed` is `names.listed_classes`, empty: all folders are classes; `patient` gives the patient
-    that a path names, or "".
-
-    Raises:
-        DataError: levels that are not as expected, with the tree that was seen or the right root.
-        ConfigError: no such subfolder.
+    that a path names, or "". Raises `DataError` for levels that are not as expected, with the tree
+    that was seen or the right root, and `ConfigError` where no class has `subfolder`.
     """
-    if not found.images:
-        kinds = ", ".join(f"{n} {suffix}" for suffix, n in sorted(found.ignored.items()))
-        raise DataError(
-            f"No images under {root} ({sum(found.ignored.values())} other files)"
-            f"{': ' + kinds if kinds else ''}. {EXPECTED}."
-        )
-    rows = []
+    images, notes = [], []
     for path in found.images:
-        folders = path.parts[:-1]
-        split = names.split_of(folders[0]) if folders else ""
-        rows.append((path, split, folders[bool(split) :]))
-    classes = listed or {names.key(below[0]): below[0] for *_, below in rows if below}
-    _refuse_wrong_levels(root, found, rows, classes, are_listed=bool(listed))
-    _refuse_stray(root, [path for path, _, below in rows if not below], len(rows))
+        split = names.split_of(path.parts[0]) if path.parts[1:] else ""
+        images.append(_Image(path, split, path.parts[bool(split) : -1]))
+    classes = listed or {names.key(i.below[0]): i.below[0] for i in images if i.below}
+    _refuse_wrong_levels(root, images, classes, are_listed=bool(listed))
     _refuse_empty_classes(root, found, listed)
-    rows, notes = _in_subfolder(rows, subfolder)
-    if subfolder is None:
-        _refuse_repeats(rows, patient)
     if not listed and len(classes) < 2:
-        raise DataError(
-            f"Only one class folder, `{rows[0][2][0]}`, under {root}; at least two are needed. "
-            f"{EXPECTED}. Found:\n{_tree(root, found)}"
-        )
-    table = pd.DataFrame(
-        [(path.as_posix(), below[0], split) for path, split, below in rows],
-        columns=["path", "class", "split"],
-    )
+        what = f"Only one class folder, `{images[0].below[0]}`, under {root}; two are needed"
+        raise _wrong_levels(root, images, what)
+    if subfolder is None:
+        _refuse_repeats(images, patient)
+    elif subfolder != "*":
+        n_all, images = len(images), _in_subfolder(images, subfolder)
+        left_out = count(n_all - len(images), "image")
+        notes.append(f"data.subfolder={subfolder} leaves out {left_out} of other subfolders.")
+    rows = [(image.path.as_posix(), image.below[0], image.split) for image in images]
+    table = pd.DataFrame(rows, columns=["path", "class", "split"])
     for split in ("train", "test"):
-        there = {classes.get(names.key(name)) for _, where, (name, *_) in rows if where == split}
+        there = {classes.get(names.key(name)) for name in table["class"][table["split"] == split]}
         lacking = [name for name in dict.fromkeys(classes.values()) if name not in there]
         if there and lacking:
             notes.append(f"The {split} folder has no images of {', '.join(lacking)}.")
     outside = table["path"][table["split"] == ""]
     if 0 < len(outside) < len(table):
-        n = count(len(outside), "image")
         notes.append(
-            f"{n} outside the split folders (for example {outside.iloc[0]}): they train if "
-            "split=official."
+            f"{count(len(outside), 'image')} outside the split folders (for example "
+            f"{outside.iloc[0]}): they train if split=official."
         )
     return table, notes
 
 
-def _refuse_wrong_levels(
-    root: Path, found: Found, rows: Rows, classes: dict[str, str], *, are_listed: bool
-) -> None:
-    """A folder that holds split folders or folders called like other classes is no class.
+def _wrong_levels(root: Path, images: list[_Image], what: str, advice: str = "") -> DataError:
+    """With the folders that have images, three levels deep."""
+    folders = Counter("/".join(image.path.parts[:-1][:3]) for image in images)
+    tree = [f"\n  {folder or '.'} ({count(n, 'image')})" for folder, n in sorted(folders.items())]
+    shown = "".join(tree[:16]) + ("\n  …" if tree[16:] else "")
+    expected = "Expected: [train|val|test/]<class>/<image>."
+    return DataError(f"{what}. {expected}{advice} Found under {root}:{shown}")
 
-    Nor is one that names a kind of picture, unless it is listed.
-    """
-    holders: defaultdict[Parts, set[str]] = defaultdict(set)
-    for path, split, below in rows:
+
+def _refuse_wrong_levels(
+    root: Path, images: list[_Image], classes: dict[str, str], *, are_listed: bool
+) -> None:
+    wrong: defaultdict[tuple[str, ...], bool] = defaultdict(bool)  # whether it holds folders
+    for path, split, below in images:
         own = classes.get(names.key(below[0])) if below else None
         for depth, name in enumerate(path.parts[:-1]):
             is_class = depth > bool(split) and classes.get(names.key(name), own) != own
             if is_class or (depth and names.split_of(name)):
-                holders[path.parts[:depth]].add(name)
+                wrong[path.parts[:depth]] = True
                 break
         else:
             if below and not are_listed and KINDS_OF_PICTURE.fullmatch(names.key(below[0])):
-                holders[path.parts[: bool(split) + 1]].update(below[1:2])
-    # A copy within a copy, as in Kermany's archive: the innermost is whole.
-    wrong = [p for p in holders if not any(q[: len(p)] == p for q in holders if q != p)]
-    if not wrong:
-        return
-    inside = sorted(set.union(*(holders[parts] for parts in wrong)))
-    why = f"hold {some(inside, 6)}" if inside else "name a kind of picture"
-    roots = [f"data.root={root.joinpath(*parts)}" for parts in wrong
-             if holders[parts] and not names.split_of(parts[0])]  # fmt: skip
-    raise DataError(
-        f"Not classes, under {root}: {some(map('/'.join, wrong), 6)}, for they {why}. "
-        f"{EXPECTED}. " + (f"Set {' or '.join(roots[:3])}. Or m" if roots else "M") + "ove the "
-        f"folders to the expected places, and copies away. Found:\n{_tree(root, found)}"
-    )
-
-
-def _refuse_stray(root: Path, stray: list[Path], n_images: int) -> None:
-    if not stray:
-        return
-    advice = "Move them into class folders or away, or list them in a manifest (data.manifest=…)."
-    if all(len(path.parts) == 1 for path in stray) and len(stray) == n_images:
-        parent = root.absolute().parent
-        right = parent.parent if names.split_of(parent.name) else parent
+                wrong[path.parts[: bool(split) + 1]] |= len(below) > 1
+    if wrong:
+        # A copy within a copy, as in Kermany's archive: the innermost is whole.
+        inner = [p for p in wrong if not any(q[: len(p)] == p for q in wrong if q != p)]
+        roots = [root.joinpath(*p) for p in inner if wrong[p] and not names.split_of(p[0])]
         advice = (
-            f"If `{root.name}` is a class folder, set data.root={right}. If a table names the "
-            "classes, set data.manifest=…"
+            " A class folder holds neither split folders nor those of other classes, and is not "
+            "called after a kind of picture, like masks, unless data.classes lists it. "
+            + (
+                f"Set {some((f'data.root={r}' for r in roots), 3, '')}, or move"
+                if roots
+                else "Move"
+            )
+            + " the folders to the expected places, and copies away."
         )
-    raise DataError(
-        f"{count(len(stray), 'image')} under {root} lie in no class folder, for example "
-        f"{stray[0].as_posix()}. {EXPECTED}. {advice}"
-    )
+        what = f"Not class folders, under {root}: {some(map('/'.join, inner), 6)}"
+        raise _wrong_levels(root, images, what, advice)
+    stray = [image.path for image in images if not image.below]
+    if stray:
+        advice = " Move them, or list all images in a manifest (data.manifest=…)."
+        if len(stray) == len(images) and stray[0].parts == (stray[0].name,):
+            above = root.absolute().parent
+            right = above.parent if names.split_of(above.name) else above
+            advice = f" If `{root.name}` is a class folder, set data.root={right}.{advice}"
+        what = f"{count(len(stray), 'image')} under {root} lie in no class folder, for example "
+        raise _wrong_levels(root, images, what + stray[0].as_posix(), advice)
 
 
 def _refuse_empty_classes(root: Path, found: Found, listed: dict[str, str]) -> None:
@@ -139,77 +130,48 @@ def _refuse_empty_classes(root: Path, found: Found, listed: dict[str, str]) -> N
     empty = []
     for folder in found.folders:
         level = folder.parts[bool(folder.parts and names.split_of(folder.parts[0])) :]
-        if len(level) != 1 or (listed and names.key(level[0]) not in listed):
-            continue
-        if folder.parts not in filled:
-            files = [path.name for path in found.others if folder in path.parents]
-            what = f"{count(len(files), 'other file')}, like {files[0]}" if files else "empty"
-            empty.append(f"  {folder.as_posix()} ({what})")
+        may_be_class = len(level) == 1 and (not listed or names.key(level[0]) in listed)
+        if may_be_class and folder.parts not in filled:
+            empty.append(folder.as_posix())
     if empty:
         raise DataError(
-            f"Class folders without images under {root}:\n" + "\n".join(empty) + "\nAdd their "
-            "images, or move these folders away"
-            + ("." if listed else "; or say which folders are classes: data.classes={NAME:[],…}.")
+            f"Class folders without images under {root}: {some(empty)}. Add or unpack their "
+            "images, or move these folders away, or list other classes: data.classes={NAME:[],…}."
         )
 
 
-def _in_subfolder(rows: Rows, subfolder: str | None) -> tuple[Rows, list[str]]:
+def _in_subfolder(images: list[_Image], subfolder: str) -> list[_Image]:
     """The images in `subfolder` of those class folders that have it, and all of the others."""
-    if subfolder in (None, ALL_SUBFOLDERS):
-        return rows, []
-    wanted = names.key(subfolder)
 
-    def inside(below: Parts) -> bool:
-        return wanted in map(names.key, below[1:]) or (wanted == "." and not below[1:])
+    def is_inside(image: _Image) -> bool:
+        return names.key(subfolder) in [names.key(name) for name in image.below[1:] or ["."]]
 
-    having = {(split, below[0]) for _, split, below in rows if inside(below)}
+    having = {(image.split, image.below[0]) for image in images if is_inside(image)}
     if not having:
-        seen = sorted({"/".join(below[1:]) or "." for _, _, below in rows})
-        raise ConfigError(
-            f"data.subfolder={subfolder}: no class folder has images there. Found: {some(seen)}."
-        )
-    kept = [row for row in rows if inside(row[2]) or (row[1], row[2][0]) not in having]
-    left_out = len(rows) - len(kept)
-    return kept, [
-        f"data.subfolder={subfolder} leaves out {count(left_out, 'image')} of other subfolders."
-    ]
+        seen = some(sorted({"/".join(image.below[1:]) or "." for image in images}))
+        message = f"data.subfolder={subfolder}: no class folder has images there. Found: {seen}."
+        raise ConfigError(message)
+    return [i for i in images if is_inside(i) or (i.split, i.below[0]) not in having]
 
 
-def _refuse_repeats(rows: Rows, patient: Callable[[str], str]) -> None:
+def _refuse_repeats(images: list[_Image], patient: Callable[[str], str]) -> None:
     """Subfolders of a class that repeat file names hold the same films twice, or their masks."""
-    per_class: defaultdict[tuple[str, str], dict[tuple[str, str], list[str]]] = defaultdict(dict)
-    for path, split, below in rows:
-        film = MASK_ENDING.sub("", names.key(path.stem))
+    per_class: dict[str, defaultdict[tuple[str, str], list[str]]] = {}
+    for path, split, below in images:
         # What a pattern tells apart is two patients, whatever the files are called.
-        places = per_class[split, below[0]].setdefault((film, patient(path.as_posix())), [])
-        places.append("/".join(below[1:]) or ".")
-    for (split, name), films in per_class.items():
-        n_all = Counter(folder for places in films.values() for folder in places)
-        n_again = Counter(
-            folder for places in films.values() if len(set(places)) > 1 for folder in places
-        )
-        masks = {f for f in n_all if MASK_FOLDER.fullmatch(names.key(f.rpartition("/")[2]))}
+        film = MASK_ENDING.sub("", names.key(path.stem)), patient(path.as_posix())
+        films = per_class.setdefault(f"{split} {below[0]}".strip(), defaultdict(list))
+        films[film].append("/".join(below[1:]) or ".")
+    for name, films in per_class.items():
+        n_all = Counter(place for places in films.values() for place in places)
+        n_again = Counter(p for places in films.values() if len(set(places)) > 1 for p in places)
+        masks = {f for f in n_all if MASK_FOLDER.fullmatch(names.key(PurePath(f).name))}
         if masks or any(2 * n >= n_all[folder] for folder, n in n_again.items()):
             folders = sorted(n_all if masks else n_again, key=lambda f: (f in masks, f))
             each = [f"{folder} ({count(n_all[folder], 'image')})" for folder in folders]
-            what = "hold masks" if masks else "repeat the same file names"
             raise DataError(
-                f"Subfolders of {split + ' ' if split else ''}{name} {what}: {some(each, 6, '')}. "
-                f"Name the one that counts, for example data.subfolder={PurePath(folders[0]).name}"
-                ". If each is a patient: 'data.group_pattern=\"([^/]+)/[^/]+$\"'. "
-                "To take all: data.subfolder='*'."
+                f"Subfolders of {name} {'hold masks' if masks else 'repeat the same file names'}: "
+                f"{some(each, 6, '')}. Name the one that counts, for example data.subfolder="
+                f"{PurePath(folders[0]).name}. If each is a patient: "
+                "'data.group_pattern=\"([^/]+)/[^/]+$\"'. To take all: data.subfolder='*'."
             )
-
-
-def _tree(root: Path, found: Found, most: int = 16) -> str:
-    """The folders with the images in and below each, three levels deep where they are few."""
-    counts = Counter(
-        path.parts[:depth] for path in found.images for depth in range(1, len(path.parts))
-    )
-    levels = [sorted(parts for parts in counts if len(parts) <= depth) for depth in (3, 2, 1)]
-    shown = next((level for level in levels if len(level) <= most), levels[-1])
-    lines = [f"  {root}/"] + [
-        f"  {'  ' * len(parts)}{parts[-1]}/ ({count(counts[parts], 'image')})"
-        for parts in shown[:most]
-    ]
-    return "\n".join(lines + (["  …"] if len(shown) > most else []))

@@ -10,13 +10,10 @@ import pandas as pd
 from cxr_lightning.errors import ConfigError
 
 SPLIT_WORDS = {
-    "train": ("train", "training"),
-    "val": (
-        *("val", "valid", "validation", "validate", "validating"),
-        # Not test: where a set has only train/ and eval/, split=official says that test/ is absent.
-        *("dev", "devel", "development", "eval", "evaluation"),
-    ),
-    "test": ("test", "testing", "holdout", "hold-out", "held-out"),
+    "train": "train training",
+    # Not test: where a set has only train/ and eval/, split=official says that test/ is absent.
+    "val": "val valid validation validate validating dev devel development eval evaluation",
+    "test": "test testing holdout hold-out held-out",
 }
 
 
@@ -30,7 +27,7 @@ def key(name: str) -> str:
     return re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFC", folded))
 
 
-_SPLIT_OF = {key(word): split for split, words in SPLIT_WORDS.items() for word in words}
+_SPLIT_OF = {key(word): split for split, words in SPLIT_WORDS.items() for word in words.split()}
 
 
 def split_of(name: str) -> str:
@@ -50,11 +47,7 @@ def unify(names: "pd.Series[str]", what: str) -> "tuple[pd.Series[str], list[str
 
 
 def listed_classes(classes: dict[str, list[str]] | None) -> dict[str, str]:
-    """The key of every listed name and spelling → the class.
-
-    Raises:
-        ConfigError: a spelling that belongs to two classes.
-    """
+    """Key of every listed name and spelling → class. Raises `ConfigError` where two share one."""
     known: dict[str, str] = {}
     for name, others in (classes or {}).items():
         for spelling in (name, *others):
@@ -69,9 +62,9 @@ def listed_classes(classes: dict[str, list[str]] | None) -> dict[str, str]:
 
 def some(names: Iterable[str], most: int = 20, quote: str = "`") -> str:
     """The first names of a list, for a sentence."""
-    names = list(names)
-    listed = ", ".join(f"{quote}{name}{quote}" for name in names[:most])
-    return listed + (f" and {len(names) - most} more" if len(names) > most else "")
+    quoted = [f"{quote}{name}{quote}" for name in names]
+    more = f" and {len(quoted) - most} more" if len(quoted) > most else ""
+    return ", ".join(quoted[:most]) + more
 
 
 def count(n: int, noun: str) -> str:

@@ -1,19 +1,8 @@
 """Phantoms: computer-generated pictures that look like chest radiographs. NOT X-rays of anyone.
 
-The embedded default data of the framework, for demos, tests and documentation: no download, no
-patient, Kaggle's folder layout. Each class is drawn as its disease looks on a frontal film:
-
-    NORMAL         clear lungs
-    COVID19        soft, patchy ground-glass haze: both lungs, peripheral, mostly low
-    PNEUMONIA      one dense opacity that fills part of one lobe and ends at its fissure
-    TURBERCULOSIS  small nodules and ring-shaped cavities in the upper zones
-
-Size, aspect, exposure, pose, noise, blur, marker and collimation are independent of the class, and
-severity varies, so mild cases are hard. A score on phantoms says that the machinery learns; it
-says nothing about medicine.
+Each class is drawn as its disease looks on a frontal film, all else independently of it; severity
+varies, so mild cases are hard. Scores on phantoms have no medical meaning.
 """
-
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,28 +10,15 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 CLASSES = ("COVID19", "NORMAL", "PNEUMONIA", "TURBERCULOSIS")  # Kaggle's spelling
-DRAWING_VERSION = 1  # raise when the pictures change: an old folder is then refused, not reused
 
-# float64 throughout: CPUs differ in the last bit of exp and sin, which float32 would carry into
-# the rounded grey levels.
+# Of float32, the last bit of exp and sin, in which CPUs differ, would show in the grey levels.
 Plane = npt.NDArray[np.float64]
-
-# The canvas shows the patient from the front in body units: x and y in [-1.3, 1.3], y down, the
-# patient's left on the image's right; a film shows about [-1, 1] of it. X is a row and Y a
-# column: what depends on one of them only is computed once a line, not once a pixel.
+# The canvas in body units: x and y in [-1.3, 1.3], y down, the patient's left on the image's right;
+# a film shows about [-1, 1]. X is a row and Y a column, so much is computed once per line.
 CANVAS_PX, EXTENT = 232, 1.3
 X, Y = np.meshgrid(*2 * [np.linspace(-EXTENT, EXTENT, CANVAS_PX)], sparse=True)
 PX_PER_UNIT = CANVAS_PX / (2.0 * EXTENT)
 GLYPHS = {"L": (8, 8, 8, 8, 15), "R": (14, 9, 14, 10, 9)}  # rows of four bits
-
-
-class Lung(NamedTuple):
-    """Where one lung is, as planes that the diseases are drawn with."""
-
-    side: int  # -1 on the image's left, +1 on its right
-    mask: Plane  # 0..1, soft edges
-    depth: Plane  # 0 at the apex, 1 at the base
-    rim: Plane  # 0 at the midline, 1 at the chest wall
 
 
 def _step(distance: Plane, softness: float) -> Plane:
@@ -52,8 +28,7 @@ def _step(distance: Plane, softness: float) -> Plane:
 
 
 def _bell(distance: Plane, width: float) -> Plane:
-    exponent: Plane = -np.square(distance / width)
-    return np.exp(exponent)
+    return np.exp(-np.square(distance / width))
 
 
 def _blob(x: float, y: float, rx: float, ry: float) -> Plane:
@@ -62,21 +37,23 @@ def _blob(x: float, y: float, rx: float, ry: float) -> Plane:
 
 def _clouds(rng: np.random.Generator, cells: int) -> Plane:
     """Smooth noise of mean about 0 and standard deviation 1, `cells` bumps across the canvas."""
-    coarse = rng.standard_normal((cells, cells))
-    smooth: Plane = ndimage.zoom(coarse, CANVAS_PX / cells, order=1)
-    smooth = ndimage.uniform_filter(smooth, CANVAS_PX // cells)
-    scaled: Plane = smooth / smooth.std()
-    return scaled
+    coarse = ndimage.zoom(rng.standard_normal((cells, cells)), CANVAS_PX / cells, order=1)
+    smooth: Plane = ndimage.uniform_filter(coarse, CANVAS_PX // cells)
+    return smooth / float(smooth.std())
 
 
-def _lung(side: int, width: float, apex: float, base: float) -> Lung:
-    u = side * X  # grows from the midline towards this lung's chest wall
-    depth = np.clip((Y - apex) / (base - apex), 0.0, 1.0)
-    wall = width * (0.36 + 0.42 * np.sqrt(depth * (2.0 - depth)))
-    roof = apex + 1.5 * np.square(u - 0.33)
-    dome = base - 0.08 + np.where(u > 0.34 * width, 1.1, 0.45) * np.square(u - 0.34 * width)
-    mask = _step(wall - u, 0.05) * _step(Y - roof, 0.05) * _step(dome - Y, 0.03)
-    return Lung(side, mask * _step(u - 0.10, 0.08), depth, np.clip(u / wall, 0.0, 1.2))
+class _Lung:
+    """Where one lung is; `side` is -1 on the image's left, +1 on its right."""
+
+    def __init__(self, side: int, width: float, apex: float, base: float) -> None:
+        self.side, u = side, side * X  # u grows from the midline towards the chest wall
+        self.depth: Plane = np.clip((Y - apex) / (base - apex), 0.0, 1.0)
+        wall = width * (0.36 + 0.42 * np.sqrt(self.depth * (2.0 - self.depth)))
+        roof = apex + 1.5 * np.square(u - 0.33)
+        dome = base - 0.08 + np.where(u > 0.34 * width, 1.1, 0.45) * np.square(u - 0.34 * width)
+        within = _step(wall - u, 0.05) * _step(Y - roof, 0.05) * _step(dome - Y, 0.03)
+        self.mask = within * _step(u - 0.10, 0.08)  # 0..1, soft edges
+        self.rim: Plane = np.clip(u / wall, 0.0, 1.2)  # 0 at the midline, 1 at the chest wall
 
 
 def _bones(rng: np.random.Generator, width: float) -> Plane:
@@ -116,17 +93,14 @@ def _vessels(rng: np.random.Generator, hilum_y: float) -> Plane:
                 pen.line(points[8:], fill=grey * 3 // 4, width=1)
             start = path[:, 3 + 2 * order]
             heading = bend[:, 3] + rng.choice([-0.6, 0.6], trunks)
-    drawn: Plane = ndimage.gaussian_filter(np.asarray(picture, dtype=np.float64) / 255.0, 0.8)
-    return drawn
+    drawn = np.asarray(picture, dtype=np.float64) / 255.0
+    return ndimage.gaussian_filter(drawn, 0.8)  # type: ignore[no-any-return]
 
 
-def _disease(
-    label: str, rng: np.random.Generator, lungs: tuple[Lung, Lung], vessels: Plane
-) -> Plane:
+def _disease(label: str, rng: np.random.Generator, lungs: list[_Lung], vessels: Plane) -> Plane:
     """Density that the class adds to the lungs or, inside a cavity, takes from them."""
     added = np.zeros((CANVAS_PX, CANVAS_PX))
-    severity = rng.uniform(0.35, 1.0)
-    one_lung = lungs[int(rng.integers(2))]
+    severity, one_lung = rng.uniform(0.35, 1.0), lungs[int(rng.integers(2))]
     if label == "COVID19":
         for lung in lungs:
             zone = _step(lung.rim - 0.62, 0.5) * _step(lung.depth - rng.uniform(0.35, 0.55), 0.5)
@@ -137,11 +111,10 @@ def _disease(
         into_lobe = (one_lung.depth - fissure) * (-1.0 if rng.random() < 0.4 else 1.0)
         lobe = _step(into_lobe, 0.04) * _step(0.25 + 0.5 * severity - into_lobe, 0.25)
         solid = np.clip(1.0 + 0.15 * _clouds(rng, 12), 0.6, 1.4)
-        if rng.random() < 0.5:
-            solid -= 0.5 * vessels  # air bronchograms: they run along the vessels
+        solid -= (0.5 if rng.random() < 0.5 else 0.0) * vessels  # air bronchograms
         added += (0.20 + 0.20 * severity) * lobe * solid * one_lung.mask
     elif label == "TURBERCULOSIS":
-        for lung in lungs if rng.random() < 0.5 else (one_lung,):
+        for lung in lungs if rng.random() < 0.5 else [one_lung]:
             for _ in range(int(rng.integers(5, 11))):
                 x, y = lung.side * rng.uniform(0.22, 0.55), rng.uniform(-0.62, -0.18)
                 radius = rng.uniform(0.03, 0.065)
@@ -152,8 +125,6 @@ def _disease(
                 radius = rng.uniform(0.07, 0.13)
                 cavity = _bell(away - radius, 0.03) - 0.35 * _step(radius - away, 0.04)
                 added += (0.14 + 0.16 * severity) * cavity * lung.mask
-    elif label != "NORMAL":
-        raise ValueError(f"No phantom is drawn for class {label!r}. Known: {', '.join(CLASSES)}.")
     return added
 
 
@@ -162,10 +133,9 @@ def draw_patient(label: str, rng: np.random.Generator) -> Plane:
     width, apex = rng.uniform(0.92, 1.06), rng.uniform(-0.84, -0.78)
     base, hilum_y = rng.uniform(0.46, 0.58), rng.uniform(-0.12, 0.02)
     # The liver lifts the dome on the patient's right, the image's left.
-    lungs = (_lung(-1, width, apex, base - 0.05), _lung(1, width, apex, base))
+    lungs = [_Lung(-1, width, apex, base - 0.05), _Lung(1, width, apex, base)]
     vessels = _vessels(rng, hilum_y)
     u, in_lung = np.abs(X), lungs[0].mask + lungs[1].mask
-
     size, tilt = rng.uniform(0.88, 1.12), rng.uniform(0.45, 0.75)
     x, y = X - 0.12, Y - (base - 0.25)
     along, across = np.cos(tilt) * x + np.sin(tilt) * y, np.cos(tilt) * y - np.sin(tilt) * x
@@ -173,14 +143,13 @@ def draw_patient(label: str, rng: np.random.Generator) -> Plane:
     vertical = _step(0.16 + 0.05 * np.clip(Y, -0.5, 0.4) - np.abs(X - 0.015), 0.07)
     aorta = 0.8 * _blob(0.12, -0.33, 0.10, 0.12)
     centre = np.clip(np.maximum(heart, vertical) + aorta, 0.0, 1.0)
-
     shoulder = np.clip((Y + 1.12) / 0.42, 0.0, 1.0)
     torso = _step(0.29 + (0.80 * width + 0.1) * shoulder**0.7 - 0.24 * shoulder - u, 0.05)
     soft = 0.60 + 0.03 * _clouds(rng, 6) - 0.10 * _step(u - 0.86 * width, 0.3)
     soft += 0.07 * centre + 0.10 * _step(Y - base, 0.3)
-    soft -= 0.12 * _bell(X - 0.01, 0.035) * _step(-0.28 - Y, 0.1)  # trachea
-    stomach_gas = _blob(0.38, base + 0.16, 0.18, 0.08) * (1.0 - in_lung)
-    soft -= rng.uniform(0.0, 0.25) * stomach_gas
+    # The trachea, and gas in the stomach.
+    soft -= 0.12 * _bell(X - 0.01, 0.035) * _step(-0.28 - Y, 0.1)
+    soft -= rng.uniform(0.0, 0.25) * (_blob(0.38, base + 0.16, 0.18, 0.08) * (1.0 - in_lung))
 
     air = 0.40 - 0.03 * _clouds(rng, 10) - 0.12 * vessels
     air -= 0.12 * (_blob(-0.19, hilum_y, 0.09, 0.17) + _blob(0.19, hilum_y - 0.03, 0.09, 0.16))
@@ -206,38 +175,23 @@ def expose(patient: Plane, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
     middle = CANVAS_PX / 2.0 + rng.uniform(-0.05, 0.05, 2) * PX_PER_UNIT
     corner = middle - turn @ np.array([height / 2.0, width / 2.0])
     film: Plane = ndimage.affine_transform(patient, turn, corner, (height, width), order=1)
-
     film = np.clip(film, 0.0, 1.2) ** rng.uniform(0.85, 1.2)
     film = rng.uniform(0.88, 1.12) * film + rng.uniform(-0.04, 0.06)
     film = ndimage.gaussian_filter(film, rng.uniform(0.3, 1.1), truncate=3.0)
     film += rng.uniform(0.005, 0.02) * rng.standard_normal((height, width))
     if rng.random() < 0.7:
-        _stamp_marker(film, rng)
+        # The technician's lead letter, in the upper corner on the patient's L or R side.
+        letter = "LR"[int(rng.integers(2))]
+        bits = np.array([[row >> bit & 1 for bit in (3, 2, 1, 0)] for row in GLYPHS[letter]])
+        glyph = np.kron(bits, np.ones(2 * [int(rng.integers(2, 5))], dtype=np.int64)) == 1
+        top, margin = int(height * rng.uniform(0.07, 0.14)), int(width * rng.uniform(0.07, 0.10))
+        left = width - margin - glyph.shape[1] if letter == "L" else margin
+        film[top : top + glyph.shape[0], left : left + glyph.shape[1]][glyph] = rng.uniform(
+            0.8, 1.0
+        )
     if rng.random() < 0.5:  # the collimator's shadow
         top, bottom, left, right = rng.integers(0, 1 + int(0.06 * min(height, width)), 4)
         shadow = np.ones(film.shape, dtype=bool)
         shadow[top : height - bottom, left : width - right] = False
         film[shadow] = rng.uniform(0.0, 0.12)
     return np.rint(255.0 * np.clip(film, 0.0, 1.0)).astype(np.uint8)
-
-
-def _stamp_marker(film: Plane, rng: np.random.Generator) -> None:
-    """The technician's lead letter, L or R, in the upper corner on the patient's L or R side."""
-    letter = "LR"[int(rng.integers(2))]
-    bits = np.array([[row >> bit & 1 for bit in (3, 2, 1, 0)] for row in GLYPHS[letter]])
-    glyph = np.kron(bits, np.ones(2 * [int(rng.integers(2, 5))], dtype=np.int64)) == 1
-    (rows, columns), (height, width) = glyph.shape, film.shape
-    top, margin = int(height * rng.uniform(0.07, 0.14)), int(width * rng.uniform(0.07, 0.10))
-    left = width - margin - columns if letter == "L" else margin
-    film[top : top + rows, left : left + columns][glyph] = rng.uniform(0.8, 1.0)
-
-
-def draw_phantom(label: str, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """Draw one film of a new phantom patient: uint8 grey (H, W), 0 black (air) to 255 white.
-
-    H and W are 200..320 pixels and differ from film to film, W / H within about 0.8..1.25.
-
-    Raises:
-        ValueError: `label` is not one of `CLASSES`.
-    """
-    return expose(draw_patient(label, rng), rng)

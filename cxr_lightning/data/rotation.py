@@ -9,11 +9,7 @@ from torchvision.transforms import v2
 
 
 class RandomRotation(v2.RandomRotation):  # type: ignore[misc]  # torchvision has no types
-    """torchvision's, on uint8 (1, H, W) by way of Pillow, which rotates without float pixels.
-
-    The pixels are those of torchvision's on a PIL image; against the same on a tensor about one in
-    a thousand, at edges, is its neighbour.
-    """
+    """torchvision's for PIL images, on uint8 (1, H, W): Pillow rotates without float pixels."""
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         """Rotate by the angle in `params`."""

@@ -8,10 +8,10 @@ lock, and a build that was cut off costs nothing but its unfinished tail.
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +23,10 @@ from rich.markup import escape
 from rich.progress import track
 
 from cxr_lightning.data import decode
-from cxr_lightning.data.white import find_white
 from cxr_lightning.errors import DataError
 from cxr_lightning.machine import usable_cores
 
-FILE_KEY = ["path", "bytes", "mtime_ns"]
-TYPES = {"path": "str", "bytes": "int64", "mtime_ns": "int64", "row": "int64"}
-LOOK_AGAIN_S = 1.0
+FILE_KEY = {"path": "str", "bytes": "int64", "mtime_ns": "int64"}
 
 
 @dataclass
@@ -53,9 +50,8 @@ class Pixels:
     def __getitem__(self, position: int) -> npt.NDArray[np.uint8]:
         """A copy of the image at `position`, (size_px, size_px) uint8."""
         if self._map is None:
-            flat = np.memmap(self.file, dtype=np.uint8, mode="r")
-            stored = len(flat) // self.size_px**2
-            self._map = flat[: stored * self.size_px**2].reshape(-1, self.size_px, self.size_px)
+            shape = (self.file.stat().st_size // self.size_px**2, self.size_px, self.size_px)
+            self._map = np.memmap(self.file, np.uint8, "r", shape=shape)
         return np.array(self._map[self.rows[position]])
 
     def __getstate__(self) -> dict[str, object]:
@@ -63,7 +59,7 @@ class Pixels:
 
     def take(self, positions: npt.NDArray[np.int64]) -> "Pixels":
         """The same store restricted to some positions, in their order."""
-        return Pixels(self.file, self.size_px, self.rows[positions], self.key, self.white)
+        return replace(self, rows=self.rows[positions])
 
 
 def open_store(
@@ -71,36 +67,41 @@ def open_store(
 ) -> tuple[Pixels, dict[str, str]]:
     """The pixels of `paths` (relative to `root`), decoding those that no earlier call decoded.
 
-    `white` is the value of white in images of 16 bits; None: found from all of `paths`.
-
-    Returns:
-        The pixels of the readable images, in the order of `paths`; and path → reason for the
-        unreadable ones.
-
-    Raises:
-        DataError: `cache_dir` cannot be written.
+    `white` is the value of white in images of 16 bits; None: found from all of `paths`. Returns
+    the pixels of the readable images, in the order of `paths`; and path → reason for the others.
+    Raises `DataError` where `cache_dir` cannot be written.
     """
     wanted, unreadable = _stat(root, paths)
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
-        white = white or find_white(cache_dir, root, wanted)
-        folder = cache_dir / _folder_name(root, _how(size_px, white))
+        white = white or _find_white(cache_dir, root, wanted)
+        how = f"{size_px}|grey|{decode.VERSION}" + (f"|white={white}" if white else "")
+        real = root.resolve()
+        folder = cache_dir / f"{real.name}-{size_px}px-{_digest(f'{real}|{how}')[:12]}"
         folder.mkdir(exist_ok=True)
         known = _read_rows(folder, size_px)
         if len(_unknown(wanted, known)):
             with _locked(folder):
-                known = _read_rows(folder, size_px)  # another process may just have decoded them
-                new = _unknown(wanted, known)
-                known, undecoded = _decode_into(
-                    folder, root, new, known, size_px=size_px, white=white
-                )
-                unreadable |= undecoded
+                unreadable |= _decode(folder, root, wanted, size_px, white)
+            known = _read_rows(folder, size_px)
     except OSError as error:
         raise DataError(cache_message(cache_dir, error)) from error
-    found = wanted.merge(known, on=FILE_KEY, how="left").dropna(subset=["row"])
-    rows = found["row"].to_numpy(dtype=np.int64)
-    key = _key(found, _how(size_px, white))
-    return Pixels(folder / "pixels.u8", size_px, rows, key, white), unreadable
+    found = wanted.merge(known, on=list(FILE_KEY))
+    # Equal keys are equal pixels in equal order.
+    key = _digest(found[list(FILE_KEY)].to_csv(index=False) + how)[:16]
+    return Pixels(folder / "pixels.u8", size_px, found["row"].to_numpy(), key, white), unreadable
+
+
+def whites_of(files: list[Path]) -> list[int]:
+    """The value of white that each file speaks for; the largest is that of the set.
+
+    Detectors store 10, 12 or 14 bits in 16. The largest value of a single film says little about
+    its detector; that of the whole set says how many bits are in use, and films stay comparable.
+    """
+    with ThreadPoolExecutor(len(usable_cores())) as pool:
+        results, console = pool.map(decode.white_of, files), Console(stderr=True)
+        title = "Looking at images"
+        return list(track(results, title, len(files), console=console, transient=True))
 
 
 def cache_message(cache_dir: Path, error: OSError) -> str:
@@ -111,19 +112,8 @@ def cache_message(cache_dir: Path, error: OSError) -> str:
     )
 
 
-def _how(size_px: int, white: int | None) -> str:
-    return f"{size_px}|grey|{decode.VERSION}" + (f"|white={white}" if white else "")
-
-
-def _folder_name(root: Path, how: str) -> str:
-    digest = hashlib.sha256(f"{root.resolve()}|{how}".encode()).hexdigest()[:12]
-    return f"{root.resolve().name}-{how.partition('|')[0]}px-{digest}"
-
-
-def _key(found: pd.DataFrame, how: str) -> str:
-    """What was decoded and how: equal keys are equal pixels in equal order."""
-    listing = found[FILE_KEY].to_csv(index=False) + how
-    return hashlib.sha256(listing.encode()).hexdigest()[:16]
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _stat(root: Path, paths: Sequence[str]) -> tuple[pd.DataFrame, dict[str, str]]:
@@ -134,70 +124,76 @@ def _stat(root: Path, paths: Sequence[str]) -> tuple[pd.DataFrame, dict[str, str
             files.append((path, stat.st_size, stat.st_mtime_ns))
         except OSError as error:  # a link to nowhere
             unreadable[path] = error.strerror or str(error)
-    return pd.DataFrame(files, columns=FILE_KEY).astype({k: TYPES[k] for k in FILE_KEY}), unreadable
+    return pd.DataFrame(files, columns=list(FILE_KEY)).astype(FILE_KEY), unreadable
 
 
-def _read_rows(folder: Path, size_px: int) -> pd.DataFrame:
-    file, pixels_file = folder / "rows.csv", folder / "pixels.u8"
+def _read_known(file: Path, column: str) -> pd.DataFrame:
+    """The files that earlier calls looked at, and one number of each."""
+    types = {**FILE_KEY, column: "int64"}
     if not file.exists():
-        return pd.DataFrame(columns=list(TYPES)).astype(TYPES)
-    rows = pd.read_csv(file, dtype=TYPES, keep_default_na=False, encoding="utf-8")
-    # Pixels that someone deleted, or that a power cut lost, are decoded again.
-    stored = pixels_file.stat().st_size // size_px**2 if pixels_file.exists() else 0
-    return rows[rows["row"] < stored]
+        return pd.DataFrame(columns=list(types)).astype(types)
+    return pd.read_csv(file, dtype=types, keep_default_na=False, encoding="utf-8")
+
+
+def _add_known(file: Path, known: pd.DataFrame, new: pd.DataFrame) -> None:
+    part = file.with_name(f".{file.name}.{os.getpid()}.part")
+    pd.concat([known, new], ignore_index=True).to_csv(part, index=False, encoding="utf-8")
+    part.replace(file)
 
 
 def _unknown(wanted: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
-    merged = wanted.merge(known, on=FILE_KEY, how="left")
-    return wanted[merged["row"].isna().to_numpy()]
+    is_new = wanted.merge(known, on=list(FILE_KEY), how="left", indicator=True)["_merge"] != "both"
+    return wanted[is_new.to_numpy()]
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _find_white(cache_dir: Path, root: Path, wanted: pd.DataFrame) -> int | None:
+    """The white of the set, None where no file has 16 bits; looks at a file once in its life."""
+    real = root.resolve()
+    file = cache_dir / f"{real.name}-white-{_digest(str(real))[:12]}.csv"
+    known = _read_known(file, "white")
+    new = _unknown(wanted, known)
+    if len(new):
+        new = new.assign(white=whites_of([root / path for path in new["path"]]))
+        _add_known(file, known, new)
+    whites = wanted.merge(pd.concat([known, new]), on=list(FILE_KEY))["white"]
+    return int(max(whites, default=0)) or None
+
+
+def _read_rows(folder: Path, size_px: int) -> pd.DataFrame:
+    rows, pixels = _read_known(folder / "rows.csv", "row"), folder / "pixels.u8"
+    # Pixels that someone deleted, or that a power cut lost, are decoded again.
+    stored = pixels.stat().st_size // size_px**2 if pixels.exists() else 0
+    return rows[rows["row"] < stored]
+
+
+def _locked(folder: Path) -> AbstractContextManager[object]:
     lock = FileLock(folder / "lock")
     try:
-        lock.acquire(timeout=LOOK_AGAIN_S)
+        return lock.acquire(timeout=1)
     except Timeout:
-        waiting = f"Waiting for another process that decodes into {folder} …"
-        Console(stderr=True).print(waiting, markup=False)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+        waiting = f"Waiting for another process that decodes into {escape(str(folder))} …"
+        Console(stderr=True).print(waiting)
+        return lock.acquire()
 
 
-def _decode_into(
-    folder: Path,
-    root: Path,
-    files: pd.DataFrame,
-    known: pd.DataFrame,
-    *,
-    size_px: int,
-    white: int | None,
-) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Append the pixels of `files`; what is decoded when an interrupt comes is kept."""
+def _decode(
+    folder: Path, root: Path, wanted: pd.DataFrame, size_px: int, white: int | None
+) -> dict[str, str]:
+    """Append the pixels that are not there; what is decoded when an interrupt comes is kept."""
+    known = _read_rows(folder, size_px)  # another process may just have decoded some
+    files = _unknown(wanted, known)
     unreadable: dict[str, str] = {}
     added: list[int] = []  # positions in `files`, in the order of their rows
     first = 0 if known.empty else int(known["row"].max()) + 1
-
-    def read(path: str) -> npt.NDArray[np.uint8] | str:
-        try:
-            return decode.decode(root / path, size_px, white)
-        except decode.UnreadableImageError as error:
-            return str(error)
-
-    pixels_file = folder / "pixels.u8"
-    pixels_file.touch()
     # Pillow decodes without the interpreter's lock, so threads use all cores.
-    with pixels_file.open("r+b") as file, ThreadPoolExecutor(len(usable_cores())) as pool:
-        file.seek(first * size_px**2)
-        results = pool.map(read, files["path"])
-        title = f"Decoding {escape(root.name)}"
+    with ThreadPoolExecutor(len(usable_cores())) as pool, (folder / "pixels.u8").open("ab") as file:
+        file.truncate(first * size_px**2)  # the unfinished tail of a build that was killed
+        results = pool.map(
+            lambda path: decode.decode_or_reason(root / path, size_px, white), files["path"]
+        )
+        title, console = f"Decoding {escape(root.name)}", Console(stderr=True)
         try:
-            for position, result in enumerate(
-                track(results, title, total=len(files), console=Console(stderr=True))
-            ):
+            for position, result in enumerate(track(results, title, len(files), console=console)):
                 if isinstance(result, str):
                     unreadable[files["path"].iloc[position]] = result
                 else:
@@ -207,9 +203,6 @@ def _decode_into(
             pool.shutdown(wait=False, cancel_futures=True)
             file.flush()
             os.fsync(file.fileno())
-            rows = files.iloc[added].assign(row=np.arange(first, first + len(added)))
-            known = pd.concat([known, rows], ignore_index=True)
-            temporary = folder / "rows.csv.new"
-            known.to_csv(temporary, index=False, encoding="utf-8")
-            temporary.replace(folder / "rows.csv")
-    return known, unreadable
+            new = files.iloc[added].assign(row=np.arange(first, first + len(added)))
+            _add_known(folder / "rows.csv", known, new)
+    return unreadable

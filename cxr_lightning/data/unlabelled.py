@@ -6,12 +6,11 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from cxr_lightning.data.dataset import Batch
-from cxr_lightning.data.decode import UnreadableImageError, decode
-from cxr_lightning.data.white import common_white
+from cxr_lightning.data.decode import decode_or_reason
+from cxr_lightning.data.store import whites_of
 from cxr_lightning.machine import usable_cores
 
-UNREADABLE = -1
-"""The label of an image that could not be decoded; the label of others is 0."""
+UNREADABLE = -1  # the label of an image that could not be decoded; the label of others is 0
 
 
 class FileDataset(Dataset[Batch]):
@@ -23,19 +22,17 @@ class FileDataset(Dataset[Batch]):
 
     def __init__(self, root: Path, paths: list[str], size_px: int, white: int | None = None):
         self.root, self.paths, self.size_px = root, paths, size_px
-        self.white = white or common_white(root / path for path in paths)
+        self.white = white or max(whites_of([root / path for path in paths]), default=0) or None
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, row: int) -> Batch:
-        try:
-            pixels = torch.tensor(decode(self.root / self.paths[row], self.size_px, self.white))
-            label = 0
-        except UnreadableImageError:
-            pixels = torch.zeros(self.size_px, self.size_px, dtype=torch.uint8)
-            label = UNREADABLE
-        return Batch(pixels[None], torch.tensor(label), torch.tensor(row))
+        pixels = decode_or_reason(self.root / self.paths[row], self.size_px, self.white)
+        if isinstance(pixels, str):
+            black = torch.zeros(1, self.size_px, self.size_px, dtype=torch.uint8)
+            return Batch(black, torch.tensor(UNREADABLE), torch.tensor(row))
+        return Batch(torch.tensor(pixels)[None], torch.tensor(0), torch.tensor(row))
 
     def loader(self, batch_size: int, num_workers: int | str) -> DataLoader[Batch]:
         """Every image once, in order; `auto` decodes on all cores but one."""
@@ -44,11 +41,5 @@ class FileDataset(Dataset[Batch]):
 
     def errors(self, labels: list[int]) -> dict[str, str]:
         """Path → reason of the images whose label is `UNREADABLE`."""
-        reasons = {}
-        for path, label in zip(self.paths, labels, strict=True):
-            if label == UNREADABLE:
-                try:
-                    decode(self.root / path, self.size_px, self.white)
-                except UnreadableImageError as error:
-                    reasons[path] = str(error)
-        return reasons
+        paths = [p for p, label in zip(self.paths, labels, strict=True) if label == UNREADABLE]
+        return {p: str(decode_or_reason(self.root / p, self.size_px, self.white)) for p in paths}

@@ -45,22 +45,13 @@ class Classifier(LightningModule):
     def __init__(
         self,
         *,
-        network: dict[str, Any],
+        network: dict[str, Any],  # the arguments of `Network` but num_classes
         classes: list[str],
-        class_counts: list[int],
-        imbalance: dict[str, Any],
+        class_counts: list[int],  # training images of each class
+        imbalance: dict[str, Any],  # this and `optim` as in conf
         optim: dict[str, Any],
-        run: dict[str, Any] | None = None,
+        run: dict[str, Any] | None = None,  # all of the configuration, for `cxr-evaluate`
     ) -> None:
-        """Host one network.
-
-        Args:
-            network: arguments of `Network`, without num_classes.
-            classes: class names, in the order of the labels.
-            class_counts: training images of each class.
-            imbalance, optim: as in `conf/imbalance`, `conf/optim`.
-            run: the run's whole configuration, kept in the checkpoint for `cxr-evaluate`.
-        """
         super().__init__()
         self.save_hyperparameters(logger=False)
         self.network = Network(**network, num_classes=len(classes))

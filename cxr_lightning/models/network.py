@@ -11,7 +11,6 @@ from cxr_lightning.instantiate import build, parameters
 
 TIMM = "timm.create_model"
 WITHOUT_HELPERS = "Set +model.network.aux_logits=false."
-SET_BY_WEIGHTS = ("pretrained", "weights", "checkpoint_path", "pretrained_cfg")
 
 
 def filled_in(
@@ -20,11 +19,8 @@ def filled_in(
     """The arguments that the framework adds to those of a `model.network` node.
 
     `num_classes` always; `image_size` (in pixels), and `channels` as `in_channels` or `in_chans`,
-    where the target's signature names them; `in_chans` also for timm.create_model, which passes it
-    on. What the node says itself stays.
-
-    Raises:
-        ConfigError: the target does not exist, or takes no `num_classes`.
+    where the target's signature names them (timm.create_model passes `in_chans` on). What the node
+    says itself stays. Raises `ConfigError` where the target does not exist or has no `num_classes`.
     """
     known = parameters(node)
     open_ended = any(p.kind == p.VAR_KEYWORD for p in known.values())
@@ -33,34 +29,29 @@ def filled_in(
             f"`{node['_target_']}` cannot be built: a network must take the argument num_classes, "
             f"the number of its logits; this one takes {', '.join(known)}."
         )
-    named = {"num_classes", *known, *(["in_chans"] if node["_target_"] == TIMM else [])}
-    given = {"num_classes": num_classes, "image_size": image_size}
-    given |= {"in_channels": channels, "in_chans": channels}
-    return {key: given[key] for key in given if key in named and key not in node}
+    named = {"num_classes", *known, *(["in_chans"] if node["_target_"] == TIMM else [])} - {*node}
+    given = {"num_classes": num_classes, "image_size": image_size, "in_channels": channels}
+    return {k: v for k, v in (given | {"in_chans": channels}).items() if k in named}
 
 
 def check_names(node: dict[str, Any]) -> None:
     """Raises `ConfigError` for a model that its library lacks, and for weights in the node."""
     target = str(node.get("_target_"))
-    if not target.startswith(("timm.", "torchvision.")):
-        return
-    if weights := sorted(node.keys() & set(SET_BY_WEIGHTS)):
-        raise ConfigError(
-            f"Set model.weights=DEFAULT, or a path, instead of model.network.{weights[0]}: then "
-            "the head, the channels and the normalisation follow."
-        )
-    if target == TIMM and ":" not in (name := str(node.get("model_name"))):
-        known, base = build({"_target_": "timm.list_models"}), name.partition(".")[0]
+    library, base, known = target.partition(".")[0], "", [""]
+    for key in ("pretrained", "weights", "checkpoint_path", "pretrained_cfg"):
+        if key in node and library in ("timm", "torchvision"):
+            raise ConfigError(
+                f"Set model.weights=DEFAULT, or a path, instead of model.network.{key}: then the "
+                "head, the channels and the normalisation follow."
+            )
+    if target == TIMM and ":" not in str(node.get("model_name")):
+        base = str(node.get("model_name")).partition(".")[0]
+        known = build({"_target_": "timm.list_models"})
     elif target == "torchvision.models.get_model":
-        base = name = str(node.get("name"))
-        known = models.list_models(module=models)
-    else:
-        return
+        base, known = str(node.get("name")), models.list_models(module=models)
     if base not in known:
-        library = target.partition(".")[0]
-        raise ConfigError(
-            f"{library} has no classification model `{name}`{did_you_mean(base, known)}"
-        )
+        hint = did_you_mean(base, known)
+        raise ConfigError(f"{library} has no classification model `{base}`{hint}")
 
 
 class Preprocess(nn.Module):
@@ -80,23 +71,20 @@ class Preprocess(nn.Module):
         channels_last: bool = True,
     ) -> None:
         super().__init__()
-        self.channels, self.channels_last = channels, channels_last
-        for name, values in (("mean", mean), ("std", std)):
-            if values and len(values) not in (1, channels):
+        self.channels = channels
+        self.format = torch.channels_last if channels_last else torch.contiguous_format
+        for name, values in (("mean", mean or [0.0]), ("std", std or [1.0])):
+            if len(values) not in (1, channels):
                 raise ConfigError(
                     f"model.{name} has {len(values)} values, but this network reads {channels} "
                     f"channel{'s' * (channels > 1)}."
                 )
-        self.register_buffer("mean", torch.tensor(mean or [0.0]).view(1, -1, 1, 1))
-        self.register_buffer("std", torch.tensor(std or [1.0]).view(1, -1, 1, 1))
+            self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1))
 
     def forward(self, image: Tensor) -> Tensor:
         """Scale to 0–1, then (x - mean) / std in each channel."""
         x = image.to(self.mean.dtype).div(255).expand(-1, self.channels, -1, -1)
-        x = (x - self.mean) / self.std
-        if self.channels_last:
-            x = x.contiguous(memory_format=torch.channels_last)
-        return x
+        return ((x - self.mean) / self.std).contiguous(memory_format=self.format)
 
 
 class Network(nn.Module):
@@ -121,8 +109,7 @@ class Network(nn.Module):
         if not isinstance(self.backbone, nn.Module):
             found = type(self.backbone).__name__
             raise ConfigError(f"`{node['_target_']}` builds a {found}, not a torch.nn.Module.")
-        if channels_last:
-            self.backbone.to(memory_format=torch.channels_last)
+        self.backbone.to(memory_format=self.preprocess.format)
 
     def forward(self, image: Tensor) -> Tensor:
         """uint8 grey (B, 1, H, W) to logits (B, num_classes)."""
@@ -132,8 +119,7 @@ class Network(nn.Module):
 def check_logits(network: Network, name: str, num_classes: int, image_size: int) -> None:
     """One forward pass in train mode on two images; `image_size` in pixels.
 
-    Raises:
-        ConfigError: it fails, or returns anything but float logits (2, num_classes).
+    Raises `ConfigError` where it fails, or returns anything but float logits (2, num_classes).
     """
     backbone, size = network.backbone, (2, network.preprocess.channels, image_size, image_size)
     image = torch.arange(2 * image_size**2).remainder(251).to(torch.uint8)
@@ -141,9 +127,8 @@ def check_logits(network: Network, name: str, num_classes: int, image_size: int)
         logits = network.train()(image.view(2, 1, image_size, image_size))
     except Exception as error:  # whatever a network that somebody wrote may raise
         reason = " ".join(str(error).split()).rstrip(".!")
-        raise ConfigError(
-            f"{name} cannot process a batch of shape {size}: {reason}. {_remedy(backbone, reason)}"
-        ) from error
+        what = f"{name} cannot process a batch of shape {size}: {reason}."
+        raise ConfigError(f"{what} {_remedy(backbone, reason)}") from error
     expected = f"{name} must return float logits of shape (2, {num_classes}) for two images"
     if not isinstance(logits, Tensor):
         has_helpers = getattr(backbone, "aux_logits", False)
@@ -161,10 +146,9 @@ def _remedy(backbone: Any, reason: str) -> str:
         return WITHOUT_HELPERS
     if " channels" in reason:
         return "Set model.channels to the number that the network reads."
-    if hasattr(backbone, "image_size"):  # torchvision's ViT
-        own, argument = backbone.image_size, "image_size"
-    elif hasattr(backbone, "pretrained_cfg"):  # timm
+    own, argument = getattr(backbone, "image_size", 0), "image_size"  # torchvision's ViT
+    if hasattr(backbone, "pretrained_cfg"):  # timm
         own, argument = backbone.pretrained_cfg["input_size"][-1], "img_size"
-    else:
+    if not own:
         return "The images may be too small or too large for it (data.image_size)."
     return f"Set data.image_size={own}, or +model.network.{argument}=… where it takes other sizes."

@@ -15,37 +15,27 @@ from cxr_lightning.metrics import compute_metrics
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a network said of n images.
+    """What a network said of n images."""
 
-    Attributes:
-        rows: int64 (n,), rows of the datamodule's table, ascending.
-        labels: int64 (n,).
-        probabilities: float64 (n, C), softmax of the logits.
-    """
-
-    rows: npt.NDArray[np.int64]
-    labels: npt.NDArray[np.int64]
-    probabilities: npt.NDArray[np.float64]
+    rows: npt.NDArray[np.int64]  # (n,), of the datamodule's table, ascending
+    labels: npt.NDArray[np.int64]  # (n,)
+    probabilities: npt.NDArray[np.float64]  # (n, C), softmax of the logits
 
     @property
     def predicted(self) -> npt.NDArray[np.int64]:
         """The most probable class, int64 (n,)."""
-        most_probable: npt.NDArray[np.int64] = self.probabilities.argmax(axis=1)
-        return most_probable
+        return self.probabilities.argmax(axis=1)  # type: ignore[no-any-return]
 
 
 class EpochPredictions(Metric):
-    """Collects a split's predictions; `compute` gives every metric of `cxr_lightning.metrics`.
-
-    The predictions themselves stay in `collected` until the next `compute`.
-    """
+    """Collects a split's predictions; `compute` gives every metric of `cxr_lightning.metrics`."""
 
     full_state_update = False
     rows: list[Tensor]
     labels: list[Tensor]
     logits: list[Tensor]
     loss: Tensor
-    collected: Predictions
+    collected: Predictions  # of the last `compute`
 
     def __init__(self, classes: list[str]) -> None:
         super().__init__()
@@ -81,10 +71,7 @@ class EpochPredictions(Metric):
         setattr(self, name, [buffer[: n + len(values)]])
 
     def compute(self) -> dict[str, float]:
-        """Metric name → value (nan where undefined), over all ranks; fills `collected`.
-
-        `loss` is the mean over images of their batches' losses.
-        """
+        """Metric name → value (nan where undefined), over all ranks; `loss` is a mean of images."""
         rows = dim_zero_cat(self.rows).cpu().numpy()
         order = np.argsort(rows, kind="stable")
         labels = dim_zero_cat(self.labels).cpu().numpy()[order]
@@ -96,6 +83,5 @@ class EpochPredictions(Metric):
             )
         probabilities = torch.softmax(logits, dim=1).numpy()[order]
         self.collected = Predictions(rows[order], labels, probabilities)
-        values = compute_metrics(labels, probabilities, self.classes)
-        loss = {"loss": float(self.loss) / len(labels)}
-        return loss | {name: float(value[0]) for name, value in values.items()}
+        values = compute_metrics(labels, probabilities, self.classes).items()
+        return {"loss": float(self.loss) / len(labels)} | {k: float(v[0]) for k, v in values}

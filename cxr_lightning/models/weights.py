@@ -1,9 +1,7 @@
 """Pretrained weights and the normalisation that belongs to them."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.error import URLError
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +15,7 @@ from cxr_lightning.models.network import TIMM, check_names
 PREPROCESS, BACKBONE = "network.preprocess.", "network.backbone."  # in a checkpoint of cxr-train
 
 
-@dataclass(frozen=True)
-class Weights:
+class Weights(NamedTuple):
     """A backbone's state, and the mean and standard deviation per channel of its training."""
 
     state: dict[str, Tensor]
@@ -30,10 +27,8 @@ def read_weights(model: ModelConfig) -> Weights:
     """The weights that `model.weights` names.
 
     A checkpoint of cxr-train brings the normalisation of its run; other weights for a library's
-    network have the library's; of other networks none is known.
-
-    Raises:
-        CheckpointError: the weights cannot be downloaded or read, or the library refuses them.
+    network have the library's; of other networks none is known. Raises `CheckpointError` where
+    they cannot be downloaded or read, or the library refuses them.
     """
     assert model.weights is not None
     check_names(model.network)
@@ -45,8 +40,9 @@ def read_weights(model: ModelConfig) -> Weights:
         return Weights(backbone, mean, std)
     if target == TIMM:
         return _of_timm(model, state)
-    if target.startswith("torchvision.models."):
-        return _of_torchvision(model, target, state)
+    name = str(model.network.get("name", target.rpartition(".")[2]))
+    if target.startswith("torchvision.models.") and name in models.list_models(module=models):
+        return _of_torchvision(model, name, state)
     if not state:
         raise ConfigError(
             f"{model.name} has no pretrained weights; set model.weights=null or a path."
@@ -107,18 +103,12 @@ def _of_timm(model: ModelConfig, state: dict[str, Tensor]) -> Weights:
     return Weights(source.state_dict(), mean, std)
 
 
-def _of_torchvision(model: ModelConfig, target: str, state: dict[str, Tensor]) -> Weights:
+def _of_torchvision(model: ModelConfig, name: str, state: dict[str, Tensor]) -> Weights:
     """torchvision builds its own network: it knows the old names in some of its files."""
-    name = str(model.network.get("name", target.rpartition(".")[2]))
-    try:
-        default = models.get_model_weights(name).DEFAULT
-    except ValueError:  # no model's name: one of torchvision's classes
-        if state:
-            return Weights(state)
-        raise ConfigError(f"torchvision has no pretrained weights for `{target}`.") from None
+    default = models.get_model_weights(name).DEFAULT
     try:
         state = state or models.get_model(name, weights=default).state_dict()
-    except (URLError, OSError, RuntimeError) as error:
+    except (OSError, RuntimeError) as error:  # URLError is an OSError
         raise CheckpointError(
             f"The weights of {model.name} could not be downloaded ({error}). Download "
             f"{default.url} where there is network and place the file in "
@@ -133,9 +123,10 @@ def _of_torchvision(model: ModelConfig, target: str, state: dict[str, Tensor]) -
 
 def _read(file: Path) -> dict[str, Tensor]:
     """A state dict: of torch, of safetensors, or within a checkpoint."""
+    key = f"model.weights={file}"
     if not file.is_file():
         raise CheckpointError(
-            f"model.weights={file}: no such file. Give DEFAULT, a path to a state dict, or null."
+            f"{key}: no such file. Give DEFAULT, a path to a state dict, or null."
         )
     try:
         if file.suffix == ".safetensors":
@@ -145,8 +136,8 @@ def _read(file: Path) -> dict[str, Tensor]:
         else:
             loaded = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises unpickling, zip, EOF and runtime errors
-        raise CheckpointError(f"model.weights={file} cannot be read: {error}") from error
+        raise CheckpointError(f"{key} cannot be read: {error}") from error
     state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
     if not state or not all(isinstance(v, Tensor) for v in state.values()):
-        raise CheckpointError(f"model.weights={file} holds no state dict: names and tensors.")
+        raise CheckpointError(f"{key} holds no state dict: names and tensors.")
     return dict(state)

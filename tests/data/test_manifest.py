@@ -83,7 +83,7 @@ def test_a_missing_manifest_column_is_named(
     columns = ColumnsConfig().model_copy(update={missing: "patient_id"})
     message = (
         f"{manifest} has no column `patient_id`; its columns are path, label. "
-        f"Name yours with data.columns.{missing}=…"
+        f"Rename one, or name yours with data.columns.{missing}=…"
     )
     with pytest.raises(DataError, match=re.escape(message)):
         index_manifest(manifest, classes=CLASSES, columns=columns)
@@ -128,17 +128,9 @@ def test_an_unknown_split_or_label_in_a_manifest_is_named(
     manifest = write_manifest(
         tmp_path, f"path,label,split\n{paths[0]},TB,train\n{paths[1]},{label},{split}\n"
     )
-    with pytest.raises(DataError, match=re.escape(message)):
-        index_manifest(manifest, classes=CLASSES)
-
-
-def test_an_unlabelled_row_is_an_error_also_where_the_manifest_names_the_classes(
-    write_images: WriteImages, tmp_path: Path
-) -> None:
-    paths = write_images(tmp_path, {"x": 2})
-    manifest = write_manifest(tmp_path, f"path,label\n{paths[0]},TB\n{paths[1]},\n")
-    with pytest.raises(DataError, match=re.escape("column `label` is empty in 1 row")):
-        index_manifest(manifest)
+    for classes in (CLASSES, None) if label == "" else (CLASSES,):
+        with pytest.raises(DataError, match=re.escape(message)):
+            index_manifest(manifest, classes=classes)
 
 
 UTF8 = "cannot be read as a CSV in UTF-8"
@@ -147,9 +139,9 @@ UTF8 = "cannot be read as a CSV in UTF-8"
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", UTF8),
-        ("path,label\nGrün.png,TB\n".encode("latin-1"), f"{UTF8}: byte 0xfc in line 2 is none."),
-        ("path,label\na.png,정상\n".encode("cp949"), f"{UTF8}: byte 0xc1 in line 2 is none."),
+        (b"", "lists no images"),
+        ("path,label\nGrün.png,TB\n".encode("latin-1"), f"{UTF8}: 'utf-8' .* byte 0xfc .*iconv"),
+        ("path,label\na.png,정상\n".encode("cp949"), f"{UTF8}: 'utf-8' .* byte 0xc1 .*cp949"),
         (b"PK\x03\x04\x14\x00\xff\x00", UTF8),  # an Excel workbook
         (
             b"path,label\na.png,TB,x\n",
@@ -157,7 +149,7 @@ UTF8 = "cannot be read as a CSV in UTF-8"
         ),
         (b"path,label\n", "lists no images"),
         (b"path,label\n,\n,,\n", "lists no images"),
-        (b"\n,,\n", f"{UTF8}: it is empty"),
+        (b"\n,,\n", "lists no images"),
     ],
 )
 def test_a_manifest_that_is_no_table_is_an_error(
@@ -165,7 +157,7 @@ def test_a_manifest_that_is_no_table_is_an_error(
 ) -> None:
     manifest = tmp_path / "manifest.csv"
     manifest.write_bytes(content)
-    with pytest.raises(DataError, match=re.escape(f"{manifest} {message}")):
+    with pytest.raises(DataError, match=f"{manifest} {message}"):
         index_manifest(manifest, classes=CLASSES)
 
 
@@ -279,7 +271,7 @@ def test_two_columns_of_one_name_are_an_error_unless_one_is_spelled_exactly(
 ) -> None:
     (path,) = write_images(tmp_path, {"x": 1})
     manifest = write_manifest(tmp_path, f"path,Label,LABEL\n{path},TB,NORMAL\n")
-    with pytest.raises(DataError, match="several columns called `label`: `Label`, `LABEL`"):
+    with pytest.raises(DataError, match=r"several columns called `label`; .* path, Label, LABEL"):
         index_manifest(manifest, classes=CLASSES)
     manifest = write_manifest(tmp_path, f"path,Label,label\n{path},TB,NORMAL\n")
     table = index_manifest(manifest, classes=CLASSES).table

@@ -75,16 +75,15 @@ def test_kaggles_own_pattern_may_find_nobody_but_a_spoilt_one_may_not(
 ) -> None:
     # Someone's own films in Kaggle's layout.
     write_images(tmp_path, {"a": 2, "b": 1})
-    known = ["person1_virus_6.jpeg", "IM-0115-0001.jpeg"]
-    index = index_folders(tmp_path, None, KAGGLE, pattern_works_on=known)
+    index = index_folders(tmp_path, None, KAGGLE)
     assert index.table["group"].tolist() == index.table["path"].tolist()
     assert index.notes == [
-        "No patient is known for 2 images of a, 1 image of b: "
-        "each of them counts as a patient of its own."
+        "No patient is known for 2 of 2 images of a, 1 of 1 image of b, for example "
+        "a/a(000).png: each of them counts as a patient of its own."
     ]
     for pattern in (KAGGLE.replace("\\", "\\\\"), r"(person\d+)"):
         with pytest.raises(ConfigError, match="matches none of 3 images"):
-            index_folders(tmp_path, None, pattern, pattern_works_on=known)
+            index_folders(tmp_path, None, pattern)
 
 
 def test_images_that_a_pattern_misses_are_counted_with_an_example(

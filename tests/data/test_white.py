@@ -10,11 +10,10 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from cxr_lightning.data import white as whites
+from cxr_lightning.data import decode as decoding
 from cxr_lightning.data.decode import decode, looks_like_image, white_of
-from cxr_lightning.data.store import open_store
+from cxr_lightning.data.store import open_store, whites_of
 from cxr_lightning.data.unlabelled import FileDataset
-from cxr_lightning.data.white import common_white
 
 SIZE = 4
 
@@ -58,7 +57,7 @@ def test_two_films_of_a_set_keep_their_relative_brightness(tmp_path: Path) -> No
     # Each alone: 4000 of 4095 → 249 and 4100 of 8191 → 128, the brighter one darker.
     one, other = write(tmp_path / "a.png", 4000), write(tmp_path / "b.tif", 4100)
     assert [decode(file, SIZE).max() for file in (one, other)] == [249, 128]
-    white = common_white([one, other])
+    white = max(whites_of([one, other]))
     assert white == 8191
     # 4000 * 255 / 8191 = 124.5, 4100 * 255 / 8191 = 127.6
     assert [decode(file, SIZE, white).max() for file in (one, other)] == [125, 128]
@@ -69,9 +68,10 @@ def test_eight_bit_sets_have_no_white_and_their_pixels_do_not_depend_on_it(tmp_p
     for file in files:
         Image.new("L", (SIZE, SIZE), 100).save(file)
     (tmp_path / "c.png").write_bytes(b"no image")
-    assert common_white([*files, tmp_path / "c.png", tmp_path / "lost.png"]) is None
+    assert whites_of([*files, tmp_path / "c.png", tmp_path / "lost.png"]) == [0] * 4
+    assert open_store(tmp_path / "cache", tmp_path, ["a.png", "b.jpg"], SIZE)[0].white is None
     assert decode(files[0], SIZE, 1023).tolist() == decode(files[0], SIZE).tolist()
-    assert common_white([*files, write(tmp_path / "d.png", 900)]) == 1023
+    assert whites_of([*files, write(tmp_path / "d.png", 900)]) == [0, 0, 1023]
 
 
 def test_the_bits_that_a_png_states_count(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_a_pgm_states_its_range(maxval: int, value: int, tmp_path: Path) -> None
     (tmp_path / "a.pgm").write_bytes(header + pixels.tobytes())
     # Pillow scales it, so no other film's range matters, nor is the set's changed by it.
     assert decode(tmp_path / "a.pgm", SIZE, white=4095).max() == 128
-    assert common_white([tmp_path / "a.pgm"]) is None
+    assert whites_of([tmp_path / "a.pgm"]) == [0]
 
 
 def test_a_jpeg_2000_of_sixteen_bits_is_read_at_full_range(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_a_file_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         looked.append(file.name)
         return white_of(file)
 
-    monkeypatch.setattr(whites, "white_of", recording)
+    monkeypatch.setattr(decoding, "white_of", recording)
     write(tmp_path / "a.png", 1000)
     Image.new("L", (SIZE, SIZE)).save(tmp_path / "b.png")
     for _ in range(2):

@@ -1,0 +1,53 @@
+"""The framework's own backbones: the report's CNN, and ResNet-18 without its skip connections."""
+
+from typing import Any
+
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, ResNet
+
+
+class CNN5(nn.Module):
+    """The report's 5-layer CNN: three times convolution-ReLU-max-pool, two fully connected layers.
+
+    The report names the layers, not their widths; 16, 32, 64 channels of 3×3 and 128 hidden units
+    are this project's choice.
+    """
+
+    def __init__(self, in_channels: int, num_classes: int, image_size: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for i, o in ((in_channels, 16), (16, 32), (32, 64)):
+            # The largest of four is the same before ReLU as after it, which then has less to do.
+            layers += [nn.Conv2d(i, o, 3, padding=1), nn.MaxPool2d(2), nn.ReLU()]
+        self.features = nn.Sequential(*layers)
+        self.hidden = nn.Linear(64 * (image_size // 8) ** 2, 128)
+        self.head = nn.Linear(128, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (B, in_channels, image_size, image_size) to logits (B, num_classes)."""
+        hidden: Tensor = self.hidden(self.features(x).flatten(1))
+        return self.head(hidden.relu())  # type: ignore[no-any-return]
+
+
+class PlainBlock(BasicBlock):  # type: ignore[misc]
+    """Two 3×3 convolutions with batch norm and ReLU; the input is not added to the output.
+
+    The "plain" network of He et al., CVPR 2016, section 3.3.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # It serves the skip connection only: registered but unused, it would stop DDP.
+        self.downsample = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Feature maps (B, inplanes, H, W) to (B, planes, H/stride, W/stride)."""
+        x = self.relu(self.bn1(self.conv1(x)))
+        return self.relu(self.bn2(self.conv2(x)))  # type: ignore[no-any-return]
+
+
+class Plain18(ResNet):  # type: ignore[misc]
+    """ResNet-18 made of `PlainBlock`s."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(PlainBlock, [2, 2, 2, 2], num_classes=num_classes)
