@@ -145,7 +145,7 @@ def test_a_trials_value_and_reports_are_those_of_its_curve(searches: dict[str, S
         assert trial.intermediate_values == curve["val/f1_macro"].to_dict()
         assert set(trial.params) == {
             *("optim.lr", "optim.weight_decay", "imbalance"),
-            *("augment.rotate.degrees", "augment.crop.padding"),  # model=cnn5 was given
+            *("augment.rotate.degrees", "augment.crop.share"),  # model=cnn5 was given
         }
         assert 1e-4 <= trial.params["optim.lr"] <= 1e-3  # not the configured 1e-2
 

@@ -1,11 +1,11 @@
-"""Rotation by way of Pillow is torchvision's."""
+"""Rotation by way of Pillow is torchvision's; a shift is a share of the side."""
 
 import numpy as np
 import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from cxr_lightning.data.rotation import RandomRotation
+from cxr_lightning.data.augmentation import RandomRotation, RandomShift
 
 
 def smooth_image(size: int = 64) -> torch.Tensor:
@@ -48,3 +48,13 @@ def test_its_arguments_are_torchvisions() -> None:
     corner = drawn(RandomRotation((45, 45), fill=7), smooth_image(), 0)
     assert isinstance(corner, torch.Tensor)
     assert corner[0, 0, 0] == 7
+
+
+def test_a_shift_moves_at_most_its_share_of_the_side_and_fills_with_black() -> None:
+    image = torch.full((1, 64, 64), 200, dtype=torch.uint8)
+    black = set()
+    for seed in range(50):
+        moved = drawn(RandomShift(64, 0.0625), image, seed)
+        assert isinstance(moved, torch.Tensor) and moved.shape == image.shape
+        black.add(int((moved[0, :, 32] == 0).sum()))
+    assert black == {0, 1, 2, 3, 4}  # 0.0625 * 64 px = 4 px
