@@ -125,7 +125,7 @@ def test_a_manifest_and_parts_of_ones_own_train_by_yaml_alone(tmp_path: Path) ->
     run = tmp_path / "outputs" / "tiny"
     config = OmegaConf.load(run / "config.yaml")
     assert config.model.network == {"_target_": "my_code.TinyNet", "width": 16}
-    assert config.imbalance.loss == {"_target_": "my_code.PolyLoss", "epsilon": 2.0}
+    assert config.imbalance.loss == {"_target_": "my_code.PolyLoss"}
     assert list(config.augment) == ["flip", "rotate", "crop", "noise"]
     record = json.loads((run / "run.json").read_text(encoding="utf-8"))
     # A convolution of 16 · 5 · 5 weights and 16 biases, a head of 2 · 16 weights and 2 biases.
