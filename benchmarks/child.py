@@ -78,11 +78,7 @@ def environment(cache_dir: Path) -> dict[str, str]:
 
 def last_lines(log: Path) -> str:
     """The end of a log in one line."""
-    lines = [
-        line.strip()
-        for line in log.read_text(encoding="utf-8", errors="replace").splitlines()
-        if line.strip()
-    ]
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
     return " | ".join(lines[-LAST_LINES:])
 
 

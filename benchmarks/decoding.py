@@ -84,7 +84,7 @@ def _compare(suite: Suite, part: Part, name: str, found: pd.DataFrame, root: Pat
         )
         part.data.setdefault(name, {"images": len(found)})[contender] = seconds
     note = f"{len(found)} images, {mean_size(found)} on average, to {suite.image_size} px."
-    header = ["", "seconds", "ms per image", "time / store's first use"]
+    header = ["", "seconds", "ms an image", "time / store's first use"]
     part.show(Table(name, header, rows, note))
 
 

@@ -33,7 +33,7 @@ def link_splits(found: pd.DataFrame, root: Path, n_train: int, n_test: int) -> i
     """Make `root/{train,test}/<class>/` of links; the number of different training images.
 
     Where there are too few images, some are linked under several names. Test images are an equal
-    number per class (in all, as close to `n_test` as that allows), and may also be training images:
+    number a class (and as many in all as come next to `n_test`), and may also be training images:
     nothing here asks how good a network is.
     """
     if root.exists():

@@ -64,7 +64,7 @@ def _processor() -> str:
     if not info.exists():
         return platform.processor() or platform.machine()
     lines: dict[str, str] = {}
-    for line in info.read_text(encoding="utf-8").split("\n\n")[0].splitlines():
+    for line in info.read_text().split("\n\n")[0].splitlines():
         key, _, value = line.partition(":")
         lines[key.strip()] = value.strip()
     flags = set(lines.get("flags", "").split())

@@ -58,7 +58,7 @@ def run(suite: Suite) -> Part:
             numbers = [float(r["images"]) for r in results]
             growth = slope(numbers, [r["own_mb"] * 2**20 for r in results])
             note = (
-                f"Own memory grows by {growth:.0f} bytes per image; an image has {SIZE_PX**2} "
+                f"Own memory grows by {growth:.0f} bytes an image; an image has {SIZE_PX**2} "
                 "pixels. Resident pages of the store are the system's file cache: it takes them "
                 "back when memory is short."
             )
@@ -105,14 +105,12 @@ def processes_memory(pids: list[int], file: Path) -> dict[str, float]:
     """
     total = dict.fromkeys(COLUMNS, 0.0)
     for pid in pids:
-        rollup = _kilobytes(
-            Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()
-        )
+        rollup = _kilobytes(Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines())
         total["own_mb"] += rollup["Pss_Anon"] / 2**10
         total["rss_mb"] += rollup["Rss"] / 2**10
         total["pss_mb"] += rollup["Pss"] / 2**10
         inside = False
-        for line in Path(f"/proc/{pid}/smaps").read_text(encoding="utf-8").splitlines():
+        for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
             key = line.split(maxsplit=1)[0]
             if not key.endswith(":"):  # the first line of a mapping: its addresses and its file
                 inside = line.endswith(str(file))

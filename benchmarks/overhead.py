@@ -28,8 +28,7 @@ IMPORTS = {
     ),
     "all that a run imports first": (
         "import cxr_lightning.assemble, cxr_lightning.callbacks.dashboard, "
-        "cxr_lightning.callbacks.metrics_file, cxr_lightning.callbacks.run_record, "
-        "cxr_lightning.screen"
+        "cxr_lightning.callbacks.metrics_file, cxr_lightning.callbacks.run_record, cxr_lightning.screen"
     ),
 }
 

@@ -10,7 +10,7 @@ from benchmarks.child import ChildError, Result
 
 @dataclass
 class Runs:
-    """The results of each contender, one per round; and a sentence for each that was left out."""
+    """The results of each contender, one a round; and a sentence for each that was left out."""
 
     results: dict[str, list[Result]] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)

@@ -33,14 +33,14 @@ def measured() -> Iterator[Result]:
     def memory_mb(name: str) -> float:
         if not clear.exists():
             return 0.0
-        lines = status.read_text(encoding="utf-8").splitlines()
+        lines = status.read_text().splitlines()
         return next(float(line.split()[1]) / 2**10 for line in lines if line.startswith(name))
 
     gc.collect()
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)  # else the stage would use what its preparation freed
     if clear.exists():
-        clear.write_text("5", encoding="utf-8")
+        clear.write_text("5")
     before, start = memory_mb("VmRSS"), time.perf_counter()
     yield result
     result["seconds"] = time.perf_counter() - start

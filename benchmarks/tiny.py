@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 CLASSES = ("COVID19", "NORMAL", "PNEUMONIA", "TUBERCULOSIS")
-SHARES = (8, 22, 60, 10)  # patients per class, of 100: unequal as in real sets
+SHARES = (8, 22, 60, 10)  # patients of 100 a class, unequal as in real sets
 FILMS_A_PATIENT = 2
 PATIENTS_A_FOLDER = 1000
 LINKS_A_FILE = 10_000  # ext4 allows 65,000
@@ -15,7 +15,7 @@ GROUP_PATTERN = r"(person\d+)"
 
 
 def write_tiny(root: Path, n: int) -> Path:
-    """`n` images of 16×16 px in `root/<class>/<folder>/`, two per patient; `root` once it is there.
+    """`n` images of 16×16 px in `root/<class>/<folder>/`, two a patient; `root` once it is there.
 
     They are hard links to a few files: each has a path of its own, which is what an index, a split
     and a store's rows grow with, and takes next to no space.

@@ -71,7 +71,7 @@ def test_what_has_no_exponent_is_an_error() -> None:
 
 
 def test_bytes_an_image_are_the_slope_of_memory() -> None:
-    # 500 at no image, and 3 per image.
+    # 500 at no image, and 3 an image.
     assert slope([10, 20, 40], [530, 560, 620]) == pytest.approx(3.0)
 
 

@@ -53,4 +53,4 @@ class Clock(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the times in the run folder."""
         times = {**self.events, "epochs": self.epochs}
-        Path(trainer.default_root_dir, "clock.json").write_text(json.dumps(times), encoding="utf-8")
+        Path(trainer.default_root_dir, "clock.json").write_text(json.dumps(times))

@@ -141,10 +141,10 @@ def _table(
     ]
     measured = window.measured * window.batch_size
     note = (
-        f"{measured} timed images per run, in an epoch of {window.epoch_images} "
+        f"{measured} timed images a run, in an epoch of {window.epoch_images} "
         f"({different} different ones)."
     )
-    header = ["contender", "settings", "ms per image", "time / ours", "peak MB"]
+    header = ["contender", "settings", "ms an image", "time / ours", "peak MB"]
     return Table(setting.name, header, rows, note)
 
 
