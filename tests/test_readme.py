@@ -21,7 +21,7 @@ from PIL import Image
 from cxr_lightning.config import conf_dir
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-PHANTOMS = ["data.phantom.n_images=240", "data.image_size=32", "data.num_workers=0"]
+PHANTOMS = ["data.phantom.n_images=240", "data.image_size=32", "data.batch_size=32"]
 SMALL = ["trainer=smoke", "trainer.accelerator=cpu", "n_resamples=100"]
 
 
