@@ -35,8 +35,8 @@ VALUE_OPTIONS = (
 def run_command(name: str, run: Callable[[DictConfig], Any]) -> None:
     """Compose `conf/<name>.yaml` with the command line and call `run`; of a sweep, once per job.
 
-    Exits with status 1 after a sentence on stderr where a user can fix the cause, and after a
-    stack trace where only a programmer can; `error.txt` in the run folder has the trace. A failed
+    Exits with status 1: after a sentence on stderr where a user can fix the cause, after a stack
+    trace where only a programmer can; `error.txt` in the run folder has the trace. A failed
     job does not stop its sweep. Ctrl-C and SIGTERM end a run cleanly, with status 130 and 143.
     """
     full_trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -54,7 +54,7 @@ def run_command(name: str, run: Callable[[DictConfig], Any]) -> None:
         try:
             return run(cfg)
         except Exception as error:
-            if received:  # what a stop broke is no failure
+            if received:  # it broke because it was stopped, which is no failure
                 (folder / ERROR).unlink(missing_ok=True)
                 raise KeyboardInterrupt from error
             if name == "train":
@@ -64,7 +64,7 @@ def run_command(name: str, run: Callable[[DictConfig], Any]) -> None:
                 if full_trace or not is_users:
                     raise
                 _say(sentence(error))
-                sys.exit(1)  # here, or Hydra would say "Error executing job" before it
+                sys.exit(1)  # here: else Hydra would print "Error executing job" first
             if (folder / ERROR).exists():
                 _say(f"Job {folder.name} failed: {sentence(error)}\n  (trace: {folder / ERROR})")
             else:
@@ -89,7 +89,7 @@ def run_command(name: str, run: Callable[[DictConfig], Any]) -> None:
 
 
 def _interrupt_on_signals() -> list[int]:
-    """Let SIGTERM do what Ctrl-C does; the list will hold the signal that came."""
+    """Let SIGTERM do what Ctrl-C does; the returned list will hold the signal that came."""
     received: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -117,7 +117,7 @@ def _silence_warnings_about_nothing() -> None:
 
 
 def _options_first(argv: list[str]) -> None:
-    """Hydra refuses `a=1 -m b=2` and `a=1 --config-dir mine b=2`; people write them."""
+    """Put options first: Hydra refuses `a=1 -m b=2`, which people write."""
     options: list[str] = []
     rest = argv[1:]
     while any(word.startswith("-") for word in rest):

@@ -1,4 +1,4 @@
-"""The numbers of a checkpoint, on its own test images or on others: `cxr-evaluate ckpt_path=…`."""
+"""Test a checkpoint on its own test images or on others: `cxr-evaluate ckpt_path=…`."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 def run(cfg: DictConfig) -> "TrainResult":
     """Test a checkpoint as `conf/evaluate.yaml` says and write the files of a run's test.
 
-    With nothing but `ckpt_path`, the images, batches and precision are those of the training run,
-    and so are the numbers.
+    With `ckpt_path` alone, the images, batches and precision are those of the training run, and so
+    are the numbers.
     """
     config = parse(EvaluateConfig, cfg)
     existing_checkpoint(config.ckpt_path)
@@ -48,9 +48,9 @@ def run(cfg: DictConfig) -> "TrainResult":
     split = parse(SplitConfig, _overlay(trained.split.model_dump(), config.split))
     is_another_set = "name" in config.data and config.subset == "test"
     if is_another_set:
-        # It may have too few patients to set some aside, and nothing is trained on it.
+        # Nothing is trained on it, and it may have too few patients to set some aside.
         split = split.model_copy(update={"val_fraction": 0.0})
-        if "name" not in config.split:  # a fifth of it would be tested, if the training was pooled
+        if "name" not in config.split:  # else, after a pooled training, a fifth is tested
             split = split.model_copy(update={"name": "official"})
     trainer_config = trainers.inherited_device(trained.trainer, config.trainer)
 

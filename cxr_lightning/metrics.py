@@ -2,7 +2,7 @@
 
 `compute_metrics` is the one definition of these numbers; `estimate` applies it to the images as
 they are and to every bootstrap resample: a value and its interval cannot mean different things.
-With t images of class k, p images predicted as k, h of those rightly, and s images in all:
+With t images of class k, p images predicted as k, h of those correctly, and s images in all:
 
 | metric              | definition                     | special cases                           |
 |---------------------|--------------------------------|-----------------------------------------|
@@ -41,7 +41,7 @@ Mask = NDArray[np.bool_]
 # higher lower limit (.927) than the exact one of 41 of 41 (.914), so "95%" intervals would hold
 # a recall of .925 in 86% of test sets. Ten is the textbooks' rule for the normal approximation.
 FEWEST_PATIENTS = 10
-WEIGHTS_PER_CHUNK = 2**22  # 32 MB an array, of which about ten are alive at once
+WEIGHTS_PER_CHUNK = 2**22  # 32 MB per array; about ten are alive at once
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ def estimate(
 def resample_patients(groups: Sequence[str], n_resamples: int, seed: int) -> Iterator[Floats]:
     """Draw whole patients with replacement; groups (n,): the patient of each image.
 
-    Yields how often each image was drawn, (r, n) a chunk, n_resamples rows in all.
+    Yields how often each image was drawn, in chunks of (r, n), n_resamples rows in all.
     """
     return _draws(_patients(groups, len(groups)), n_resamples, seed)
 
@@ -212,7 +212,7 @@ def _basis(name: str, true: Ints, called: Ints, classes: Sequence[str]) -> tuple
 
 
 def _draws(patients: Ints, n_resamples: int, seed: int) -> Iterator[Floats]:
-    """Draw whole patients with replacement; yield how often each image came, (r, n) a chunk."""
+    """Draw whole patients with replacement; yield how often each image came, (r, n) at a time."""
     generator, n_patients = np.random.default_rng(seed), int(patients.max()) + 1
     chunk = max(1, WEIGHTS_PER_CHUNK // len(patients))
     for start in range(0, n_resamples, chunk):

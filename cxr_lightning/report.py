@@ -1,4 +1,4 @@
-"""A sweep's tables and report, at any time: `cxr-report sweep=outputs/NAME`."""
+"""Write a sweep's tables and report again: `cxr-report sweep=outputs/NAME`."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a run prints: the images it found, and its numbers with their intervals."""
+"""What a run prints: the images that it found, and its numbers with their intervals."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -61,13 +61,13 @@ def print_results(estimates: Mapping[str, Estimate], folder: Path) -> None:
         cells = [_percent(metrics[name]) for name in SHOWN_PER_CLASS]
         table.add_row(class_name, str(metrics["recall"].n), *cells)
     console.print(table)
-    console.print("All metrics, with how each interval was found: metrics.json")
+    console.print("All metrics, and how each interval was found: metrics.json")
     _print_path(console, "Results:", folder)
 
 
 @rank_zero_only
 def print_speed(summary: Mapping[str, Any]) -> None:
-    """Images a second of the training, how much of it waited for data, and memory."""
+    """Images per second of the training, how much of it waited for data, and memory."""
     if not summary["epochs"]:
         return  # the training was done in an earlier process
     memory = ", ".join(
@@ -79,7 +79,7 @@ def print_speed(summary: Mapping[str, Any]) -> None:
         f"{summary['data_wait']:.0%} of the time waiting for data; peak memory {memory}"
     )
     if summary["data_wait"] > MUCH_WAITING:
-        text += ". More data.num_workers may help."
+        text += ". A larger data.num_workers may help."
     Console().print(text, highlight=False)
 
 
@@ -91,13 +91,13 @@ def print_dashboard(folder: Path) -> None:
 
 @rank_zero_only
 def print_profile(folder: Path) -> None:
-    """Where the profile is, if one was asked for; of several processes, each one's."""
+    """Where the profile is, if one was asked for; one file per process."""
     for file in sorted(folder.glob("*-profile*.txt")):
         _print_path(Console(), "Profile:", file)
 
 
 def print_predictions(table: pd.DataFrame, ignored: Mapping[str, int], output: Path) -> None:
-    """How many images were called what, which could not be read, and where the CSV is."""
+    """How many images got which class, which could not be read, and where the CSV is."""
     console = Console()
     unreadable = table[table["error"] != ""]
     counts = table["predicted"].value_counts()
@@ -116,7 +116,7 @@ def _print_ignored(console: Console, ignored: Mapping[str, int]) -> None:
 
 
 def _print_path(console: Console, what: str, path: Path, more: str = "") -> None:
-    """Relative where it is below; never wrapped, so that it can be copied."""
+    """Relative where it lies below this folder; never wrapped, so that it can be copied."""
     shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
     console.print(f"{what} {shown}{more}", markup=False, highlight=False, soft_wrap=True)
 

@@ -16,7 +16,7 @@ def sentence(error: BaseException) -> str:
     chain: list[BaseException] = [error]
     while chain[-1].__cause__ is not None:
         chain.append(chain[-1].__cause__)
-    for cause in chain:  # Hydra puts its own error round that of a sweeper or launcher
+    for cause in chain:  # Hydra wraps errors of a sweeper or launcher in its own
         if isinstance(cause, CxrError):
             return str(cause)
     if isinstance(error, OverrideParseException):
@@ -50,7 +50,7 @@ def _about_unknown_key(key: str) -> str:
 
 
 def _known_keys() -> dict[str, list[Path]]:
-    """Keys with their group before the dot, and the files that have them; groups, with none."""
+    """Keys (their group before the dot) and the files that have them; groups have no files."""
     keys: dict[str, list[Path]] = {}
     for file in sorted(conf_dir().rglob("*.yaml")):
         group = ".".join(file.parent.relative_to(conf_dir()).parts)

@@ -1,7 +1,7 @@
-"""What a command does once in its process, before it trains or tests.
+"""What a command does once in its process before it trains or tests.
 
 A notebook or a script that calls `run` itself keeps its process as it is: nothing here happens
-before `own_process` has been called, which only commands do.
+unless `own_process` was called, and only commands call it.
 """
 
 import ctypes
@@ -27,7 +27,7 @@ def own_process() -> None:
     """Say that this process belongs to a command, which may change its settings."""
     global _owned  # noqa: PLW0603 (a process is owned or not)
     _owned = True
-    os.environ.setdefault("MPLBACKEND", "Agg")  # no screen is needed, or there
+    os.environ.setdefault("MPLBACKEND", "Agg")  # figures go to files: there may be no screen
 
 
 def prepare() -> None:
@@ -38,12 +38,12 @@ def prepare() -> None:
 
 
 def import_libraries() -> None:
-    """Import the large libraries while the garbage collector rests.
+    """Import the large libraries while the garbage collector is off.
 
     They leave hundreds of thousands of objects that live as long as the process. The collector
     would walk over them many times during the imports, and once more at the end: two of five
-    seconds of a process that does nothing else. Once only: what a later call froze could be an
-    earlier run's garbage.
+    seconds of a process that does nothing else. This happens once only: a later call could freeze
+    the garbage of an earlier run.
     """
     if "pytorch_lightning" in sys.modules:
         return
@@ -58,9 +58,9 @@ def keep_freed_memory() -> None:
     """Let glibc keep large blocks that are freed, instead of returning them to the system.
 
     On a processor each training step allocates the same activations anew. If they were returned,
-    each of their pages would be mapped and zeroed again, half of the time of a small network's
-    step. The process holds more memory for it: as much as its largest step. Elsewhere than on glibc
-    this does nothing.
+    each of their pages would be mapped and zeroed again, which is half of the time of a small
+    network's step. In return, the process holds as much memory as its largest step. With another C
+    library than glibc this does nothing.
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)

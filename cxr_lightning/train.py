@@ -29,8 +29,8 @@ class TrainResult:
 def run(cfg: DictConfig) -> TrainResult:
     """Train as `conf/train.yaml` says, test the selected checkpoint, fill `folder`.
 
-    A folder with the same run, cut off, is continued from its last complete epoch; finished, it
-    is left as it is.
+    If the folder holds the same run, an interrupted one is continued from its last complete epoch,
+    and a finished one is left as it is.
     """
     config = parse(TrainConfig, cfg)
     existing_checkpoint(config.ckpt_path)
@@ -53,11 +53,11 @@ def _images_key(config: TrainConfig) -> str:
 def _refuse_search_of_one(config: TrainConfig) -> None:
     chosen = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
     if chosen.get("hparams_search") is not None and config.search is None:
-        raise ConfigError("hparams_search=… searches with -m only: cxr-train -m hparams_search=…")
+        raise ConfigError("hparams_search=… needs -m: cxr-train -m hparams_search=…")
 
 
 def _train(config: TrainConfig) -> TrainResult:
-    # Imported here: torch and Lightning take seconds, which --help and a finished job do not cost.
+    # Imported here: torch and Lightning take seconds, which --help should not cost.
     prepare()
     from pytorch_lightning import seed_everything
 
@@ -107,7 +107,7 @@ def _train(config: TrainConfig) -> TrainResult:
     )
     if trainer.global_step == 0:
         raise TrainingError(
-            "The training made no step, so there is nothing to test: see the trainer's max_epochs, "
+            "The training made no step, so there is nothing to test. Check trainer.max_epochs, "
             "max_steps, max_time and limit_train_batches."
         )
     if any(callback.pruned for callback in pruning):

@@ -22,7 +22,7 @@ CHECKPOINTS_ONLY = [
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(file.read_text())
+    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return content
 
 

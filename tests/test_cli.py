@@ -1,6 +1,7 @@
 """What a user sees: sentences instead of stack traces, exit codes, and answers without torch."""
 
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -89,6 +90,35 @@ print("IMPORTED", sorted(heavy))
     assert done.stdout.splitlines()[-1] == "IMPORTED []"
     for name in ("cxr-train", "cxr-evaluate", "cxr-predict"):
         assert name in done.stdout
+
+
+def test_tab_completion_answers_without_importing_torch(tmp_path: Path) -> None:
+    script = """
+import sys, time
+from cxr_lightning.train import main
+for arguments in ("install=bash", "query=bash"):
+    sys.argv = ["/somewhere/bin/cxr-train", "-sc", arguments]
+    try:
+        main()
+    except SystemExit as end:
+        assert not end.code, end.code
+print("SECONDS", time.process_time(), "torch" in sys.modules)
+"""
+    typed = {"COMP_LINE": "cxr-train model=resnet1", "COMP_POINT": "23"}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=os.environ | typed,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = done.stdout.splitlines()
+    assert lines[-3].endswith("complete -o nospace -o default -F hydra_bash_completion cxr-train")
+    assert lines[-2] == "model=resnet101 model=resnet18"
+    _, seconds, has_torch = lines[-1].split()
+    assert has_torch == "False"
+    assert float(seconds) < 1  # of the processor, both answers; the machine may be busy
 
 
 # --- errors --------------------------------------------------------------------------------------

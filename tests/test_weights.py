@@ -238,7 +238,7 @@ def test_a_checkpoint_brings_its_head_and_its_normalisation(
     backbone, weights = loaded("model=resnet18", f"model.weights={tmp_path}/best.ckpt")
     assert different(backbone.state_dict(), state) == set()
     assert (weights.mean, weights.std) == ([0.25], [0.5])
-    # Trained on pixels from 0 to 1, it goes on with them: ImageNet's values are not its own.
+    # Trained on pixels from 0 to 1, it continues with them: ImageNet's values are not its own.
     save_checkpoint(tmp_path / "plain.ckpt", Network(node=node, num_classes=2, image_size=64))
     backbone, weights = loaded("model=resnet18", f"model.weights={tmp_path}/plain.ckpt")
     assert (weights.mean, weights.std) == ([0.0], [1.0])

@@ -1,9 +1,11 @@
-"""The wheel works where the checkout is not: it brings its own conf/."""
+"""The wheel works where the checkout is not: it brings its own conf/. The sdist builds it."""
 
 import os
 import subprocess
 import sys
+import tarfile
 import zipfile
+from email import message_from_string
 from pathlib import Path
 
 import pytest
@@ -26,32 +28,41 @@ def start(*arguments: str, cwd: Path, **environment: str) -> subprocess.Complete
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    build = ["-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder)]
-    done = start(*build, str(CHECKOUT), cwd=folder)
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the sdist, and the wheel that was built from it."""
+    folder = tmp_path_factory.mktemp("built")
+    done = start(
+        *("-m", "build", "--no-isolation", "--outdir", str(folder), str(CHECKOUT)), cwd=folder
+    )
     assert done.returncode == 0, done.stdout + done.stderr
-    (built,) = folder.glob("*.whl")
-    return built
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(built: Path) -> Path:
+    (file,) = built.glob("*.whl")
+    return file
+
+
+def text_in(wheel: Path, name: str) -> str:
+    with zipfile.ZipFile(wheel) as archive:
+        (found,) = (n for n in archive.namelist() if n.endswith(f".dist-info/{name}"))
+        return archive.read(found).decode()
 
 
 def test_the_wheel_holds_every_module_and_every_option_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         files = {name for name in archive.namelist() if ".dist-info/" not in name}
     modules = {
-        str(file.relative_to(CHECKOUT))
-        for package in ("cxr_lightning", "hydra_plugins")
-        for file in (CHECKOUT / package).rglob("*.py")
+        str(file.relative_to(CHECKOUT)) for file in (CHECKOUT / "cxr_lightning").rglob("*.py")
     }
-    # A namespace package: other distributions have their own modules in it.
-    assert "hydra_plugins/processes_launcher.py" in modules
-    assert "hydra_plugins/__init__.py" not in modules
+    assert "cxr_lightning/sweeps/sweepers.py" in modules
     options = {
         f"cxr_lightning/conf/{file.relative_to(conf_dir())}" for file in conf_dir().rglob("*.yaml")
     }
     assert "cxr_lightning/conf/train.yaml" in options
     assert any(option.startswith("cxr_lightning/conf/hydra/") for option in options)
-    others = {"cxr_lightning/py.typed", "cxr_lightning/sweeps/report.html.j2"}
+    others = {"cxr_lightning/py.typed", "cxr_lightning/sweeps/page.html.j2"}
     assert files == modules | options | others
 
 
@@ -73,8 +84,25 @@ def test_the_wheel_composes_away_from_the_checkout(wheel: Path, tmp_path: Path) 
 
 
 def test_the_wheel_brings_the_commands(wheel: Path) -> None:
-    with zipfile.ZipFile(wheel) as archive:
-        (entry_points,) = [n for n in archive.namelist() if n.endswith("/entry_points.txt")]
-        text = archive.read(entry_points).decode()
+    text = text_in(wheel, "entry_points.txt")
     for name in ("train", "evaluate", "predict", "report"):
         assert f"cxr-{name} = cxr_lightning.{name}:main" in text
+
+
+def test_the_wheel_says_whose_it_is_and_under_which_license(wheel: Path) -> None:
+    metadata = message_from_string(text_in(wheel, "METADATA"))
+    assert metadata["License-Expression"] == "MIT"
+    assert metadata["Author"] == "The CXR Lightning authors"
+    license_text = (CHECKOUT / "LICENSE").read_text(encoding="utf-8")
+    assert text_in(wheel, "licenses/LICENSE") == license_text
+    assert "The CXR Lightning authors" in license_text
+    extras = {"dev", "kaggle", "launchers", "search", "timm"}
+    assert set(metadata.get_all("Provides-Extra") or []) == extras
+
+
+def test_the_sdist_brings_what_a_reader_and_a_packager_need(built: Path) -> None:
+    (file,) = built.glob("*.tar.gz")
+    with tarfile.open(file) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    documents = {"README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "pyproject.toml"}
+    assert documents | {"conf/train.yaml", "tests/test_wheel.py"} <= names

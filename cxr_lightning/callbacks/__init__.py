@@ -1,1 +1,1 @@
-"""What is drawn or written during a run."""
+"""What a run draws and writes while it trains and tests."""

@@ -1,4 +1,4 @@
-"""curves.csv: every epoch's metrics, the same for the same run however often it was cut off."""
+"""curves.csv: the metrics of every epoch, the same however often a run was interrupted."""
 
 from pathlib import Path
 from typing import Any

@@ -30,11 +30,11 @@ def writers(trainer: Trainer) -> Iterator[SummaryWriter]:
 
 
 class Dashboard(Callback):
-    """Writes, at the start of training, what needs no results.
+    """Writes what needs no results, when the training starts.
 
-    HPARAMS: what distinguishes runs, beside their final test metrics, which the test's own logging
-    fills in under the same names. CUSTOM SCALARS: each curve of all runs in one chart. TEXT: the
-    whole configuration.
+    HPARAMS: what distinguishes runs, beside their final test metrics, which the test fills in later
+    under the same names. CUSTOM SCALARS: one chart per curve, with all runs. TEXT: the whole
+    configuration.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Dashboard(Callback):
 
 
 def layout(classes: Sequence[str], has_val: bool) -> dict[str, Any]:
-    """The charts of CUSTOM SCALARS, whose lines are all runs; without validation, of training."""
+    """The charts of CUSTOM SCALARS, one line per run; without validation, those of training."""
     split, of = ("val", "validation") if has_val else ("train", "training")
 
     def chart(tag: str) -> list[Any]:

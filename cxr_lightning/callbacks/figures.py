@@ -55,13 +55,13 @@ class ConfusionMatrixFigure(AfterEvaluation):
         """Draw it."""
         matrix = confusion_matrix(predictions.labels, predictions.predicted, len(classes))
         accuracy = np.trace(matrix) / matrix.sum()
-        title = f"{split}: {np.trace(matrix)} of {matrix.sum()} right ({accuracy:.1%})"
+        title = f"{split}: {np.trace(matrix)} of {matrix.sum()} correct ({accuracy:.1%})"
         figure = draw_confusion_matrix(matrix, classes, title)
         _add(trainer, f"{split}/confusion_matrix", figure)
 
 
 class WorstMistakesFigure(AfterEvaluation):
-    """The test images whose true class the network holds least likely, of those it gets wrong."""
+    """The wrongly classified test images whose true class got the lowest probabilities."""
 
     def __init__(self, shown: int = 12) -> None:
         self.shown = shown
@@ -91,9 +91,8 @@ class WorstMistakesFigure(AfterEvaluation):
                 fontsize=9,
             )
         kind = "synthetic images, " if datamodule.data.name == "phantom" else ""
-        figure.suptitle(
-            f"{kind}the {len(worst)} worst of {len(wrong)} mistakes on {len(predictions.labels)}"
-        )
+        n = len(predictions.labels)
+        figure.suptitle(f"{kind}the {len(worst)} worst of {len(wrong)} mistakes on {n} images")
         _add(trainer, "test/worst_mistakes", figure)
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class TestResults(Callback):
     """Writes the final numbers of a test, with intervals by patient, and every prediction."""
 
-    __test__ = False  # no test class, whatever its name
+    __test__ = False  # for pytest: this is no class of tests
 
     def __init__(self, folder: Path, n_resamples: int, seed: int) -> None:
         self.folder, self.n_resamples, self.seed = folder, n_resamples, seed
@@ -29,7 +29,7 @@ class TestResults(Callback):
 
     @rank_zero_only
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the predictions: the module has them only when its own hooks have run."""
+        """Write the predictions, which the module has only after its own hooks."""
         datamodule: XrayDataModule = trainer.datamodule  # type: ignore[attr-defined]
         predictions = cast("Classifier", pl_module).predictions["test"]
         classes: list[str] = pl_module.hparams["classes"]
@@ -67,7 +67,7 @@ class TestResults(Callback):
 
     @rank_zero_only
     def write_metrics(self, tested: dict[str, Any] | None = None) -> None:
-        """Write metrics.json, when all else is written: a folder that has it is finished.
+        """Write metrics.json as the last file: a folder that has it is finished.
 
         tested: which checkpoint was tested, of which epoch, and its validation metrics.
         """

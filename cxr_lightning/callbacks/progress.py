@@ -1,4 +1,4 @@
-"""One line per epoch on the screen, and a bar below it while work goes on, at any width."""
+"""One line per epoch on the screen, at any width, and a progress bar on a terminal."""
 
 import time
 from typing import Any
@@ -17,7 +17,7 @@ SHOWN = {
 
 
 class EpochLines(Checkpoint):
-    """Prints each epoch's numbers; the bar is drawn on a terminal only, and goes when it is full.
+    """Prints each epoch's numbers; the bar is drawn on a terminal only and vanishes when full.
 
     A `Checkpoint`, because Lightning 2.6 calls those after the module has logged its metrics.
     """
@@ -44,7 +44,7 @@ class EpochLines(Checkpoint):
             self._bar = None
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin the epoch's bar."""
+        """Start the epoch's bar."""
         self._since = time.perf_counter()
         self._begin(trainer, f"epoch {trainer.current_epoch + 1}", trainer.num_training_batches)
 
@@ -60,11 +60,11 @@ class EpochLines(Checkpoint):
             print("  ".join([f"epoch {epoch}{of}", *parts, seconds]), flush=True)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin the test's bar."""
+        """Start the test's bar."""
         self._begin(trainer, "test", trainer.num_test_batches)
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin the prediction's bar."""
+        """Start the prediction's bar."""
         self._begin(trainer, "predict", trainer.num_predict_batches)
 
     on_train_batch_end = on_test_batch_end = on_predict_batch_end = _advance  # type: ignore[assignment]

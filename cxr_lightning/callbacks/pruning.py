@@ -1,4 +1,4 @@
-"""A search's trial ends early where its validation curve is hopeless."""
+"""Ends a trial of a search early where its validation curve is hopeless."""
 
 import math
 from pathlib import Path
@@ -14,7 +14,7 @@ from cxr_lightning.runs.writing import write_json
 
 
 class Pruning(Checkpoint):
-    """Reports the first objective to the study after each epoch, and stops when it is told to.
+    """Reports the first objective to the study after each epoch, and stops when Optuna says so.
 
     Optuna's own integration reports an epoch again after a resume and knows no pytorch-lightning
     2.6. A `Checkpoint`, because those are called after the module has logged its metrics.
@@ -48,7 +48,7 @@ class Pruning(Checkpoint):
         if trainer.current_epoch not in known.intermediate_values:  # else: a resumed run's
             trial.report(value.item(), trainer.current_epoch)
         is_last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
-        # Started over from before: Optuna would judge it by the epochs it had reached then.
+        # Resumed from an earlier epoch: Optuna would judge it by the later ones of its last start.
         is_behind = any(epoch > trainer.current_epoch for epoch in known.intermediate_values)
         if is_last or is_behind or not trial.should_prune():
             return False

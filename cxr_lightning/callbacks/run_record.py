@@ -34,7 +34,7 @@ PACKAGES = (
 
 
 class RunRecord(Callback):
-    """Writes a run's record; rewritten as the run gets further."""
+    """Writes a run's record, and rewrites it as the run advances."""
 
     def __init__(self, folder: Path, seed: int, stopwatch: Stopwatch) -> None:
         self.folder, self.seed, self.stopwatch = folder, seed, stopwatch
@@ -51,8 +51,9 @@ class RunRecord(Callback):
         before = self.starts[-1]["precision"] if self.starts else now["precision"]
         if before != now["precision"] and trainer.is_global_zero:
             print(
-                f"This run began in {before} and is resumed in {now['precision']}: its numbers "
-                f"will differ from those of a run in one go (trainer.precision={before})."
+                f"This run began in {before} and is resumed in {now['precision']}, so its numbers "
+                "will differ from those of an uninterrupted run. To resume it as it began: "
+                f"trainer.precision={before}"
             )
         self.starts.append(now)
         self._write(trainer, pl_module)

@@ -17,15 +17,15 @@ except ImportError:  # Windows
 
 
 class Stopwatch(Callback):
-    """Times the epochs, the fit and the test of a run; `summary` is what run.json says of them.
+    """Times the epochs, the fit and the test of a run; `summary` is written to run.json.
 
     Attributes:
-        epoch_s: seconds of each epoch's training batches; validation is not in them.
-        wait_s: of these, how long the loop had no batch to work on. With loader workers they are
-            the bottleneck; without, it is the time of reading and augmenting. On a GPU it is the
-            processor that waits: the GPU may still have work.
-        images: trained on in each epoch, over all processes.
-        seconds: of `fit` (with all that is done between epochs) and `test`.
+        epoch_s: seconds of each epoch's training batches, without validation.
+        wait_s: of these, how long the loop had no batch to work on. With loader workers, a long
+            wait means that they are the bottleneck; without them, it is the time of reading and
+            augmenting. On a GPU, the processor waits, while the GPU may still have work.
+        images: how many images each epoch trained on, over all processes.
+        seconds: of `fit` (with everything between epochs) and of `test`.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Stopwatch(Callback):
         return {**epochs, "fit": self._fit_s()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """The training's seconds before it was cut off; not those up to a tested checkpoint."""
+        """The training's seconds before it was interrupted; not those of a tested checkpoint."""
         if "fit" in self.seconds:
             return
         for name in ("epoch_s", "wait_s", "images"):
@@ -64,7 +64,7 @@ class Stopwatch(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int
     ) -> None:
-        """A batch is there."""
+        """Stop waiting: a batch has come."""
         self._wait_s += time.perf_counter() - self._since["wait"]
         self._images += len(batch.label)
 
@@ -99,7 +99,7 @@ class Stopwatch(Callback):
         self.seconds["test"] = time.perf_counter() - self._since["test"]
 
     def summary(self) -> dict[str, Any]:
-        """Medians over epochs of seconds and images a second, the share of waiting, seconds."""
+        """Medians over epochs of seconds and of images per second; share of waiting; seconds."""
         speeds = [n / s for n, s in zip(self.images, self.epoch_s, strict=True)]
         return {
             "epochs": len(self.epoch_s),
@@ -112,8 +112,8 @@ class Stopwatch(Callback):
 
 
 def peak_memory_mb() -> dict[str, float]:
-    """The largest resident set of this process so far, without its loader workers; of each GPU it
-    used, the most that tensors took. In MiB."""
+    """The largest memory so far, in MiB: the resident set of this process without its loader
+    workers, and the tensors on each GPU that it used."""
     memory = {}
     if resource is not None:
         unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere

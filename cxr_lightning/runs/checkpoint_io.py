@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there, whenever the process is killed."""
+"""Checkpoints that are complete or absent, whenever the process is killed."""
 
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
     ) -> None:
-        """Save to `<path>.part` and put it in the place of `path`."""
-        if "://" in str(path):  # an object store: whole or not there by itself
+        """Save to `<path>.part`, then rename it to `path`."""
+        if "://" in str(path):  # an object store writes in one step anyway
             super().save_checkpoint(checkpoint, path, storage_options)
             return
         part = Path(f"{path}.part")

@@ -1,4 +1,4 @@
-"""A run's folder: whether it is free, cut off or finished, and whether it may be written to."""
+"""A run's folder: whether it is free, unfinished or finished, and may be written to."""
 
 import os
 import re
@@ -24,8 +24,8 @@ JobState = Literal["finished", "pruned", "failed", "unfinished", "waiting"]
 CONFIG, ERROR, REFUSED = "config.yaml", "error.txt", "refused.txt"
 KEPT = ("metrics.json", "pruned.json", "curves.csv", "checkpoints")
 PLACES = ("data.root=", "data.manifest=")
-LOCK_S = 45  # a job's grace after SIGTERM (30), and some
-# They change no number: the same run can be resumed elsewhere, or looked at more closely.
+LOCK_S = 45  # longer than the 30 s that a job may take to end after SIGTERM
+# They change no number, so a run can be resumed with other values of them.
 KEYS_IGNORED_ON_RESUME = (
     *("name", "folder", "search"),
     *("data.cache_dir", "data.num_workers", "trainer.profiler"),
@@ -33,11 +33,11 @@ KEYS_IGNORED_ON_RESUME = (
 
 
 def job_state(folder: Path) -> JobState:
-    """How far the run in `folder` is, told by its files alone.
+    """How far the run in `folder` is, as its files alone say.
 
     failed: `error.txt`, or `refused.txt` where a sweep's job found another run in its folder.
     finished: `metrics.json`, the last file a run writes. pruned: stopped by its search. unfinished:
-    started and cut off, or running. waiting: not started.
+    interrupted, or still running. waiting: not started.
     """
     if (folder / REFUSED).exists():
         return "failed"
@@ -64,7 +64,7 @@ def failure(folder: Path) -> str:
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """Where a run that was cut off resumes: the end of its last complete epoch."""
+    """Where an interrupted run resumes: the end of its last complete epoch."""
     file = folder / "checkpoints" / "last.ckpt"
     return file if file.exists() else None
 
@@ -95,7 +95,7 @@ def claimed(
 
     config: the checked configuration, plain values, written as `config.yaml`. cfg: as composed by
     Hydra, written with its overrides under `.hydra/`. images_key: of the images that are to be
-    used; where only their place differs from the recorded one, they are compared by it.
+    used; it is compared where only the place of the images has changed.
 
     Raises:
         ConfigError: the folder holds a run of another configuration, results of unknown
@@ -120,13 +120,13 @@ def claimed(
                 raise
     except Timeout:
         raise ConfigError(
-            f"{folder} is being written by another process. Wait for it, or choose another name=…"
+            f"Another process is writing to {folder}. Wait for it, or choose another name=…"
         ) from None
 
 
 @contextmanager
 def _waiting(folder: Path, lock: FileLock) -> Iterator[None]:
-    """Hold the lock; a run that was just told to stop may need a while to let go."""
+    """Hold the lock; a run that was just told to stop may need a while to release it."""
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -146,7 +146,7 @@ def record_error(folder: Path) -> None:
 
 
 def refuse(folder: Path, reason: str) -> None:
-    """Note that a sweep's job could not be run, as its folder holds something else."""
+    """Note that a sweep's job could not run because its folder holds something else."""
     write_text(folder / REFUSED, reason)
 
 

@@ -14,17 +14,17 @@ except ImportError as error:
     ) from error
 
 STORAGE_VARIABLE = "CXR_LIGHTNING_STORAGE"
-MOST_RETRIES = 2  # a trial that takes its worker down each time is not tried for ever
+MOST_RETRIES = 2  # a trial that crashes its worker each time is not tried forever
 
 
 def open_storage(url: str, heartbeat_s: int | None = None) -> optuna.storages.RDBStorage:
-    """The database at `url`, whose password may be hidden (`***`): the environment then has it.
+    """The database at `url`; if its password is hidden (`***`), the environment has it.
 
-    heartbeat_s: how often a worker shows that it lives; after three times as long without, its
-    trials are run again. Several processes may wait for each other's writes to SQLite.
+    heartbeat_s: seconds between a worker's signs of life; after three times as long without one,
+    its trials are run again. Several processes may wait for each other's writes to SQLite.
 
     Raises:
-        ConfigError: the password is nowhere, or there is no such database.
+        ConfigError: the environment lacks the password, or the database cannot be opened.
     """
     if without_passwords(url) == url and ":***@" in url:
         full = os.environ.get(STORAGE_VARIABLE, "")
@@ -56,6 +56,6 @@ def open_storage(url: str, heartbeat_s: int | None = None) -> optuna.storages.RD
 
 
 def hand_to_jobs(url: str) -> str:
-    """The URL for a job's configuration, without its password, which goes to the environment."""
+    """The URL without its password, for a job's configuration; the environment gets all of it."""
     os.environ[STORAGE_VARIABLE] = url
     return without_passwords(url)

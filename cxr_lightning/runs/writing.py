@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside their place, then put there in one step."""
+"""Files that are complete or absent: written under another name, then renamed in one step."""
 
 import json
 import re
@@ -25,13 +25,13 @@ def write_text(file: Path, text: str) -> None:
 
 
 def write_json(file: Path, content: Any) -> None:
-    """Write `content`; what JSON does not know becomes text. Raises ValueError on nan."""
+    """Write `content`; types that JSON lacks become text. Raises ValueError for nan."""
     text = json.dumps(content, indent=2, default=str, allow_nan=False, ensure_ascii=False)
     write_text(file, text + "\n")
 
 
 def write_csv(file: Path, frame: "pd.DataFrame") -> None:
-    """Write a table without its index, floats in full."""
+    """Write a table without its index; floats keep all digits."""
     write_text(file, frame.to_csv(index=False, lineterminator="\n"))
 
 

@@ -52,7 +52,7 @@ def test_the_least_likely_truth_comes_first(drawn: list[Figure], tmp_path: Path)
         "COVID19\ncalled NORMAL\nwith 90%",
     ]
     assert [int(np.asarray(axes.images[0].get_array())[0, 0]) for axes in panels] == [2, 3]
-    assert figure.get_suptitle() == "the 2 worst of 3 mistakes on 4"
+    assert figure.get_suptitle() == "the 2 worst of 3 mistakes on 4 images"
 
 
 def test_without_mistakes_nothing_is_drawn(drawn: list[Figure], tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_a_folder_that_another_process_writes_to_is_waited_for_and_refused(
         claim(tmp_path)
     assert capsys.readouterr().out == f"{tmp_path} is in use; waiting 0.1 s for it …\n"
     assert str(caught.value) == (
-        f"{tmp_path} is being written by another process. Wait for it, or choose another name=…"
+        f"Another process is writing to {tmp_path}. Wait for it, or choose another name=…"
     )
     assert (tmp_path / "config.yaml").stat().st_mtime_ns == before
     assert not (tmp_path / "error.txt").exists()
