@@ -81,6 +81,9 @@ def run_command(name: str, run: Callable[[DictConfig], Any]) -> None:
             raise
         _say(sentence(error))
         sys.exit(1)
+    except BrokenPipeError:  # the reader has gone: `cxr-train --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
         if not received:
             raise

@@ -26,7 +26,7 @@ def open_storage(url: str, heartbeat_s: int | None = None) -> optuna.storages.RD
     Raises:
         ConfigError: the environment lacks the password, or the database cannot be opened.
     """
-    if without_passwords(url) == url and ":***@" in url:
+    if ":***@" in url:
         full = os.environ.get(STORAGE_VARIABLE, "")
         if without_passwords(full) != url:
             raise ConfigError(
@@ -57,5 +57,7 @@ def open_storage(url: str, heartbeat_s: int | None = None) -> optuna.storages.RD
 
 def hand_to_jobs(url: str) -> str:
     """The URL without its password, for a job's configuration; the environment gets all of it."""
-    os.environ[STORAGE_VARIABLE] = url
-    return without_passwords(url)
+    hidden = without_passwords(url)
+    if hidden != url:
+        os.environ[STORAGE_VARIABLE] = url
+    return hidden

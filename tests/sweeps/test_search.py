@@ -15,7 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.plugins.launcher import Launcher
 
 from cxr_lightning.errors import ConfigError
-from cxr_lightning.runs.study import STORAGE_VARIABLE, open_storage
+from cxr_lightning.runs.study import STORAGE_VARIABLE, hand_to_jobs, open_storage
 from cxr_lightning.sweeps import search as search_module
 from cxr_lightning.sweeps.naming import quoted
 from cxr_lightning.sweeps.plan import Plan, read_plan, write_plan
@@ -330,6 +330,9 @@ def test_a_password_reaches_the_jobs_by_the_environment_alone(
     assert asked is not None
     assert read(asked[1])["search"]["storage"] == "mysql+pymysql://me:***@host/studies"
     assert os.environ[STORAGE_VARIABLE] == url
+    # Given with the password in the environment only, as on another machine, it stays there.
+    hidden = "mysql+pymysql://me:***@host/studies"
+    assert (hand_to_jobs(hidden), os.environ[STORAGE_VARIABLE]) == (hidden, url)
     assert "sec" not in "".join(f.read_text() for f in tmp_path.glob("*.json"))
 
 
