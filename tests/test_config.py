@@ -76,8 +76,8 @@ def test_every_augmentation_can_be_built(option: str, composed: Composed) -> Non
     kinds = [type(transform).__name__ for transform in build_all(config.augment)]
     expected = {
         "none": [],
-        "standard": ["RandomHorizontalFlip", "RandomRotation", "RandomCrop"],
-        "anatomical": ["RandomRotation", "RandomCrop"],
+        "standard": ["RandomHorizontalFlip", "RandomRotation", "RandomShift"],
+        "anatomical": ["RandomRotation", "RandomShift"],
     }
     assert kinds == expected[option]
 

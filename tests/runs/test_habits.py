@@ -308,7 +308,7 @@ def test_an_epoch_is_one_line_of_less_than_80_characters(
     out, err = capfd.readouterr()
     lines = [line for line in out.splitlines() if line.startswith("epoch ")]
     assert [line.split("  ")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
-    assert all("val F1 0." in line and len(line) < 80 for line in lines)
+    assert all("  val F1 " in line and len(line) < 80 for line in lines)
     assert "Total length of" not in out + err
 
 
