@@ -1,5 +1,6 @@
 """What every command shares: composing `conf/`, signals, and exit codes."""
 
+import errno
 import logging
 import os
 import signal
@@ -19,16 +20,16 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from cxr_lightning import startup
+from cxr_lightning.arguments import tidied
 from cxr_lightning.config import conf_dir
 from cxr_lightning.errors import CxrError
 from cxr_lightning.runs.folder import ERROR, record_error, refuse
 from cxr_lightning.sentences import sentence
 from cxr_lightning.sweeps import register_plugins
 
-# Hydra's options that are followed by a value, unless it is joined to them by =.
-VALUE_OPTIONS = (
-    *("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--cfg", "-c"),
-    *("--package", "-p", "--info", "-i", "--experimental-rerun"),
+NOT_WRITABLE = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
+    *(errno.ENOTDIR, errno.EEXIST),
 )
 
 
@@ -59,9 +60,8 @@ def run_command(name: str, run: Callable[[DictConfig], Any]) -> None:
                 raise KeyboardInterrupt from error
             if name == "train":
                 record_error(folder)
-            is_users = isinstance(error, CxrError | OmegaConfBaseException)
             if hydra_config.mode != RunMode.MULTIRUN:
-                if full_trace or not is_users:
+                if full_trace or not _is_users(error):
                     raise
                 _say(sentence(error))
                 sys.exit(1)  # here: else Hydra would print "Error executing job" first
@@ -73,22 +73,30 @@ def run_command(name: str, run: Callable[[DictConfig], Any]) -> None:
                     refuse(folder, sentence(error))
             return None
 
-    _options_first(sys.argv)
+    sys.argv[1:] = tidied(sys.argv[1:])
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(job)()
-    except (CxrError, HydraException, OmegaConfBaseException) as error:
-        if full_trace:
-            raise
-        _say(sentence(error))
-        sys.exit(1)
-    except BrokenPipeError:  # the reader has gone: `cxr-train --help | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
     except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
         if not received:
             raise
         _say("stopped; everything done so far is kept. Rerun the same command to resume.")
         sys.exit(128 + received[0])
+    except Exception as error:
+        if full_trace or not _is_users(error):
+            raise
+        if isinstance(error, BrokenPipeError):  # the reader has gone: `cxr-train --help | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        else:
+            _say(sentence(error))
+        sys.exit(1)
+
+
+def _is_users(error: Exception) -> bool:
+    """Whether the person at the command line can fix the cause; else it wants its stack trace."""
+    if isinstance(error, OSError):
+        is_ours_to_write = error.errno in NOT_WRITABLE and error.filename is not None
+        return is_ours_to_write or isinstance(error, BrokenPipeError)
+    return isinstance(error, CxrError | HydraException | OmegaConfBaseException)
 
 
 def _interrupt_on_signals() -> list[int]:
@@ -117,19 +125,6 @@ def _silence_warnings_about_nothing() -> None:
         "Heartbeat of storage is supposed to be used",  # `sweeps/search.py` beats by itself
     ):
         warnings.filterwarnings("ignore", message)
-
-
-def _options_first(argv: list[str]) -> None:
-    """Put options first: Hydra refuses `a=1 -m b=2`, which people write."""
-    options: list[str] = []
-    rest = argv[1:]
-    while any(word.startswith("-") for word in rest):
-        i = next(i for i, word in enumerate(rest) if word.startswith("-"))
-        has_value = rest[i] in VALUE_OPTIONS and "=" not in "".join(rest[i + 1 : i + 2])
-        length = 1 + has_value
-        options += rest[i : i + length]
-        del rest[i : i + length]
-    argv[1:] = options + rest
 
 
 def _say(text: str) -> None:

@@ -19,7 +19,19 @@ def sentence(error: BaseException) -> str:
     for cause in chain:  # Hydra wraps errors of a sweeper or launcher in its own
         if isinstance(cause, CxrError):
             return str(cause)
+    if isinstance(error, OSError) and error.filename is not None:
+        return (
+            f"{error.filename}: {error.strerror}. Results go to outputs/ in the working directory, "
+            "and decoded images to data.cache_dir: choose others (folder=…, data.cache_dir=…), or "
+            "make them writable."
+        )
     if isinstance(error, OverrideParseException):
+        if not str(error.override).isascii():
+            return (
+                f"Cannot read `{error.override}`. Hydra takes letters other than a-z only within "
+                "quotes, 'key=\"값\"', and never in a key: write those into a YAML file of your own "
+                "(--config-dir)."
+            )
         return (
             f"Cannot read `{error.override}`. A value with ~ = ( ) [ ] {{ }} or a comma in it "
             "needs quotes within quotes: 'key=\"value\"'."

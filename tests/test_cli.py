@@ -12,7 +12,8 @@ import pytest
 from hydra.core.singleton import Singleton
 from omegaconf import DictConfig, OmegaConf
 
-from cxr_lightning.cli import _options_first, run_command
+from cxr_lightning.arguments import tidied
+from cxr_lightning.cli import run_command
 from cxr_lightning.errors import ConfigError, DataError
 
 Run = Callable[[DictConfig], Any]
@@ -121,6 +122,38 @@ print("SECONDS", time.process_time(), "torch" in sys.modules)
     assert float(seconds) < 1  # of the processor, both answers; the machine may be busy
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/흉부",
+        "/größe/x y",
+        "/a (1)/b",
+        "/data/[old]/set",
+        "it's",
+        "~/films",
+        "/a=b",
+        "/a#b",
+        "C:\\x",
+    ],
+)
+def test_a_path_needs_no_second_pair_of_quotes(
+    path: str, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    assert command(lambda cfg: seen.append(cfg.data.root), "data=folder", f"data.root={path}") == 0
+    assert seen == [path]
+
+
+def test_a_folder_that_cannot_be_written_is_a_sentence(
+    command: Command, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "outputs").touch()
+    assert command(lambda cfg: None, "name=x") == 1
+    error = capfd.readouterr().err
+    assert error.startswith("cxr-train: outputs/x: Not a directory. Results go to outputs/")
+    assert len(error.splitlines()) == 1
+
+
 # --- errors --------------------------------------------------------------------------------------
 
 
@@ -184,9 +217,7 @@ def test_a_reference_to_nothing_is_a_sentence(
     ],
 )
 def test_options_may_stand_anywhere(given: list[str], expected: list[str]) -> None:
-    argv = ["cxr-train", *given]
-    _options_first(argv)
-    assert argv == ["cxr-train", *expected]
+    assert tidied(given) == expected
 
 
 def test_a_flag_in_the_middle_sweeps(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
