@@ -93,10 +93,9 @@ def run_command(name: str, run: Callable[[DictConfig], Any]) -> None:
 
 def _is_users(error: Exception) -> bool:
     """Whether the person at the command line can fix the cause; else it wants its stack trace."""
-    if isinstance(error, OSError):
-        is_ours_to_write = error.errno in NOT_WRITABLE and error.filename is not None
-        return is_ours_to_write or isinstance(error, BrokenPipeError)
-    return isinstance(error, CxrError | HydraException | OmegaConfBaseException)
+    if isinstance(error, CxrError | HydraException | OmegaConfBaseException | BrokenPipeError):
+        return True
+    return isinstance(error, OSError) and error.errno in NOT_WRITABLE and bool(error.filename)
 
 
 def _interrupt_on_signals() -> list[int]:

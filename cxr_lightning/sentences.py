@@ -19,22 +19,13 @@ def sentence(error: BaseException) -> str:
     for cause in chain:  # Hydra wraps errors of a sweeper or launcher in its own
         if isinstance(cause, CxrError):
             return str(cause)
-    if isinstance(error, OSError) and error.filename is not None:
+    if isinstance(error, OverrideParseException):
+        return _about_override(str(error.override))
+    if isinstance(error, OSError) and not isinstance(error, HydraException) and error.filename:
         return (
             f"{error.filename}: {error.strerror}. Results go to outputs/ in the working directory, "
             "and decoded images to data.cache_dir: choose others (folder=…, data.cache_dir=…), or "
             "make them writable."
-        )
-    if isinstance(error, OverrideParseException):
-        if not str(error.override).isascii():
-            return (
-                f"Cannot read `{error.override}`. Hydra takes letters other than a-z only within "
-                "quotes, 'key=\"값\"', and never in a key: write those into a YAML file of your own "
-                "(--config-dir)."
-            )
-        return (
-            f"Cannot read `{error.override}`. A value with ~ = ( ) [ ] {{ }} or a comma in it "
-            "needs quotes within quotes: 'key=\"value\"'."
         )
     said = next((str(one) for one in chain if str(one).strip()), "")
     lines = [line.strip() for line in said.splitlines() if line.strip()]
@@ -48,6 +39,20 @@ def sentence(error: BaseException) -> str:
         group, wrong, options = unknown_option.groups()
         return f"There is no {group}={wrong}; choose from: {', '.join(options.split())}."
     return text if isinstance(error, HydraException) else f"{type(error).__name__}: {text}"
+
+
+def _about_override(override: str) -> str:
+    if override.isascii():
+        advice = (
+            "A value with ~ = ( ) [ ] { } or a comma in it needs quotes within quotes: "
+            "'key=\"value\"'."
+        )
+    else:
+        advice = (
+            "Hydra takes letters other than a-z only within quotes, 'key=\"값\"', and never in a "
+            "key: write those into a YAML file of your own (--config-dir)."
+        )
+    return f"Cannot read `{override}`. {advice}"
 
 
 def _about_unknown_key(key: str) -> str:
