@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,10 +31,9 @@ from cxr_lightning.sweeps.slots import Slot, slots, visible_gpus
 
 LAST_LINES = 15
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-OF_THE_SWEEP = ("mode", "launcher", "sweeper", "sweep", "run")  # parts of Hydra's configuration
+OF_THE_SWEEP = ("", "mode", "launcher", "sweeper", "sweep", "run")  # in Hydra's configuration
 
-NextJob = Callable[[], tuple[int, Sequence[str]] | None]
-"""The next job's number and overrides; None where there is none at the moment."""
+Popen = subprocess.Popen[bytes]
 
 
 @dataclass(frozen=True)
@@ -74,64 +73,62 @@ class ProcessesLauncher(Launcher):
 
     def launch_each(
         self,
-        next_job: NextJob,
+        next_job: Callable[[], tuple[int, Sequence[str]] | None],
         ended: Callable[[int], None] = lambda number: None,
         devices: int | None = None,
     ) -> Sequence[JobReturn]:
         """Run jobs as `next_job` gives them: a slot that is free takes the next one at once.
 
-        ended: called with a job's number. devices: per slot; None: as many as the sweep asks for.
+        next_job: its number and overrides; None where there is none at the moment. ended: called
+        with a job's number. devices: per slot; None: as many as the sweep asks for.
 
         On KeyboardInterrupt every job gets SIGTERM, which ends a run cleanly, and SIGKILL after
         `grace_s` seconds or at a second Ctrl-C; then it is raised again.
         """
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        gpus, devices = visible_gpus(), devices or _devices(self.config)
+        callbacks, gpus = self.context.callbacks, visible_gpus()
+        devices = devices or _devices(self.config)
         n_slots = self.n_jobs or max(1, len(gpus) // devices)
         free = slots(n_slots, usable_cores(), gpus, devices)
-        running = dict[Slot, tuple[int, Process, "subprocess.Popen[bytes]"]]()
+        running: dict[Slot, tuple[int, Process, Popen]] = {}
         returns: dict[int, JobReturn] = {}
         try:
             while True:
                 while free and (job := next_job()) is not None:
-                    number, process = job[0], self._process(*job)
-                    self.context.callbacks.on_job_start(
-                        config=process.config, task_function=self.task
-                    )
+                    process = self._process(*job)
+                    callbacks.on_job_start(config=process.config, task_function=self.task)
                     slot = free.pop(0)
-                    running[slot] = (number, process, _start(process, slot))
+                    running[slot] = (job[0], process, _start(process, slot))
                 if not running:
-                    break
+                    return [returns[number] for number in sorted(returns)]
                 while not (done := [s for s, (_, _, p) in running.items() if p.poll() is not None]):
                     time.sleep(0.1)
                 for slot in done:
                     number, process, popen = running.pop(slot)
                     free.append(slot)
                     _finish(process, popen)
-                    returns[number] = _returned(process)
+                    told = JobReturn(process.command, process.config, status=JobStatus.COMPLETED)
+                    returns[number] = told
                     ended(number)
-                    self.context.callbacks.on_job_end(
-                        config=process.config, job_return=returns[number]
-                    )
+                    callbacks.on_job_end(config=process.config, job_return=told)
         finally:
             _stop([popen for _, _, popen in running.values()], self.grace_s)
-        return [returns[number] for number in sorted(returns)]
 
     def _process(self, number: int, overrides: Sequence[str]) -> Process:
         config = self.context.config_loader.load_sweep_config(self.config, list(overrides))
         folder = Path(config.folder).absolute()
-        with open_dict(config):
+        with open_dict(config), read_write(config.hydra.runtime):
             config.hydra.job.id = config.hydra.job.num = number
-        with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
             config.hydra.runtime.output_dir = str(folder)
         HydraConfig.instance().set_config(config)  # for the ${hydra:…} in the configuration
         hydra = self.config.hydra
         sources = [s.path for s in hydra.runtime.config_sources if s.provider == "command-line"]
+        named = hydra.job.config_name if hydra.job.config_name != hydra.job.name else None
         command = [
             *(sys.executable, "-m", f"cxr_lightning.{hydra.job.name}"),
             *(f"--config-dir={path}" for path in sources),
-            *([f"--config-name={hydra.job.config_name}"] if _is_named(hydra.job) else []),
+            *([f"--config-name={named}"] if named else []),
             *overrides,
             *(word for word in hydra.overrides.hydra if not _is_of_the_sweep(word)),
             f"hydra.run.dir={quoted(str(folder))}",
@@ -145,24 +142,13 @@ def _devices(config: DictConfig) -> int:
     return devices if isinstance(devices, int) and devices > 0 else 1
 
 
-def _is_named(job: DictConfig) -> bool:
-    return bool(job.config_name != job.name)
-
-
 def _is_of_the_sweep(override: str) -> bool:
     """Whether one of Hydra's own overrides says how the sweep is run, and nothing of a job."""
-    key = override.lstrip("+~").partition("=")[0].replace("hydra/", "hydra.")
-    return key.split(".")[1:2] == [] or key.split(".")[1] in OF_THE_SWEEP
+    key = override.lstrip("+~").partition("=")[0].replace("/", ".")
+    return f"{key}.".split(".")[1] in OF_THE_SWEEP
 
 
-def _returned(process: Process) -> JobReturn:
-    returned = JobReturn()
-    returned.overrides, returned.cfg = process.command, process.config
-    returned.return_value, returned.status = None, JobStatus.COMPLETED
-    return returned
-
-
-def _start(job: Process, slot: Slot) -> "subprocess.Popen[bytes]":
+def _start(job: Process, slot: Slot) -> Popen:
     parent = os.getpid()
     # Set by `cli` for itself; a job's errors are sentences, with the trace in error.txt.
     environment = {k: v for k, v in os.environ.items() if k != "HYDRA_FULL_ERROR"}
@@ -189,44 +175,41 @@ def _start(job: Process, slot: Slot) -> "subprocess.Popen[bytes]":
         )
 
 
-def _finish(job: Process, process: "subprocess.Popen[bytes]") -> None:
+def _finish(job: Process, popen: Popen) -> None:
     """Show why a job failed, and record it where the job itself could not."""
-    _kill_group(process)  # what it may have left behind
-    if process.returncode == 0:
+    _kill_groups([popen])  # what it may have left behind
+    if (status := popen.returncode) == 0:
         return
     log = (job.folder / "output.log").read_text(encoding="utf-8", errors="replace").splitlines()
-    state = job_state(job.folder)
-    if state != "failed" and process.returncode == 1:
+    if (state := job_state(job.folder)) != "failed" and status == 1:
         refuse(job.folder, log[-1] if log else "no reason given")
     elif state in ("unfinished", "waiting"):
-        how = f"signal {-process.returncode}" if process.returncode < 0 else "no trace"
-        write_text(
-            job.folder / ERROR,
-            f"ProcessError: ended with status {process.returncode} ({how}); see output.log\n",
-        )
+        how = f"signal {-status}" if status < 0 else "no trace"
+        why = f"ProcessError: ended with status {status} ({how}); see output.log\n"
+        write_text(job.folder / ERROR, why)
     print(f"Job {job.folder.name} failed:", *log[-LAST_LINES:], sep="\n  ", flush=True)
     print(f"  (in {job.folder}: {ERROR}, output.log)", flush=True)
 
 
-def _stop(processes: Sequence["subprocess.Popen[bytes]"], grace_s: float) -> None:
+def _stop(processes: Sequence[Popen], grace_s: float) -> None:
     """End all: asked first, then forced."""
     if not processes:
         return
     print(f"Stopping {len(processes)} jobs, at most {grace_s:.0f} s …", flush=True)
     try:
+        deadline = time.monotonic() + grace_s
         for process in processes:
             process.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + grace_s
         for process in processes:
             process.wait(max(0.0, deadline - time.monotonic()))
     except (KeyboardInterrupt, subprocess.TimeoutExpired):
         pass
     finally:
-        for process in processes:
-            _kill_group(process)
-            process.wait()
+        _kill_groups(processes)
 
 
-def _kill_group(process: "subprocess.Popen[bytes]") -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+def _kill_groups(processes: Iterable[Popen]) -> None:
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

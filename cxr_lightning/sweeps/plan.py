@@ -1,9 +1,10 @@
 """sweep.json: a sweep's command and jobs, written before the first job starts."""
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
+from statistics import fmean
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.types import Override
@@ -72,15 +73,6 @@ def swept_keys(overrides: Sequence[Override]) -> list[str]:
     return [key for key, override in last.items() if override.is_sweep_override()]
 
 
-def fixed_words(overrides: Sequence[Override]) -> list[str]:
-    """What all jobs share, as it was typed, without where results go."""
-    return [
-        str(o.input_line)
-        for o in overrides
-        if not o.is_sweep_override() and o.key_or_group not in ("name", "folder")
-    ]
-
-
 def write_plan(folder: Path, plan: Plan) -> Plan:
     """Write `sweep.json`; a sweep of other values under the same name keeps the jobs it started.
 
@@ -134,29 +126,18 @@ def read_plan(folder: Path) -> Plan:
 def seconds_left(folder: Path) -> float | None:
     """How long the jobs that are not done will take, one after the other; None: not known yet.
 
-    A job is taken to last as long as the finished ones of its cell, else as the finished ones with
-    the most values in common.
+    A job is taken to last as long as the finished ones of its cell, else as all finished ones.
     """
     plan = read_plan(folder)
-    seconds = {job.name: _seconds(folder / job.name) for job in plan.jobs}
-    done = [job for job in plan.jobs if seconds[job.name] is not None]
-    if not done:
-        return None
-    total = 0.0
+    state = {job.name: job_state(folder / job.name) for job in plan.jobs}
+    seconds: dict[object, list[float]] = {}
     for job in plan.jobs:
-        if job_state(folder / job.name) in ("unfinished", "waiting"):
-            alike = max(_in_common(job, other) for other in done)
-            times = [seconds[o.name] for o in done if _in_common(job, o) == alike]
-            total += statistics.fmean(t for t in times if t is not None)
-    not_drawn = plan.n_jobs - len(plan.jobs) if plan.is_search else 0
-    return total + not_drawn * statistics.fmean(t for t in seconds.values() if t is not None)
-
-
-def _seconds(folder: Path) -> float | None:
-    if job_state(folder) != "finished":
+        if state[job.name] == "finished":
+            parts = read_json(folder / job.name / "run.json")["seconds"].values()
+            seconds.setdefault(job.cell, []).append(sum(parts))
+    if not seconds:
         return None
-    return float(sum(read_json(folder / "run.json")["seconds"].values()))
-
-
-def _in_common(one: Job, other: Job) -> int:
-    return len(set(one.cell) & set(other.cell))
+    mean = fmean(chain(*seconds.values()))
+    left = [job for job in plan.jobs if state[job.name] in ("unfinished", "waiting")]
+    known = sum(fmean(seconds.get(job.cell, [mean])) for job in left)
+    return known + mean * (plan.n_jobs - len(plan.jobs))  # those that a search has not drawn

@@ -3,12 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from hydra.core.override_parser.types import (
-    ChoiceSweep,
-    IntervalSweep,
-    Override,
-    RangeSweep,
-)
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -53,11 +48,6 @@ def is_finite(space: Mapping[str, BaseDistribution]) -> bool:
     return not any(isinstance(one, FloatDistribution) for one in space.values())
 
 
-def as_overrides(point: Mapping[str, Any], added: Mapping[str, str] | None = None) -> list[str]:
-    """A point as Hydra's overrides; added: + or ++ before the names of keys that need it."""
-    signs = added or {}
-    return [
-        signs.get(name, "")
-        + (f"{name}={value!r}" if isinstance(value, float) else f"{name}={value}")
-        for name, value in point.items()
-    ]
+def as_text(point: Mapping[str, Any]) -> dict[str, str]:
+    """A point's values as Hydra reads them back, with every digit; a choice as it was typed."""
+    return {key: value if isinstance(value, str) else repr(value) for key, value in point.items()}

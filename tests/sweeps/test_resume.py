@@ -46,7 +46,7 @@ def start(
         sys.argv = ["/bin/cxr-train", *words]
         if dying is not None:
             dying()
-        page.write_html = lambda *_: home / "report.html"  # type: ignore[assignment]  # takes seconds
+        page.write_page = lambda *_: home / "report.html"  # takes seconds
         sys.stdout = sys.stderr = (home / "screen.txt").open("w", buffering=1)
         train.main()
 

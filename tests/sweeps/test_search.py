@@ -42,7 +42,7 @@ def make_search(folder: Path, n_trials: int, *words: str, **options: Any) -> Sea
         place=lambda name: [f"folder={quoted(str(folder / name))}"],
         **given | options,
     )
-    write_plan(folder, search.continued(Plan(True, "cxr-train", [], list(search.space), 9, [])))
+    write_plan(folder, Plan(True, "cxr-train", [], list(search.space), 9, search.jobs()))
     return search
 
 
