@@ -40,7 +40,7 @@ def cell(
     tests = pd.DataFrame({"path": paths, "group": patients or paths, "label": names, "part": ""})
     metrics = {f"test/recall/{name}": None for name in classes}
     run = Run(Job("job", dict(values)), Path(), {"metrics": metrics}, {"images_root": root})
-    seeds = [Seed(str(i), [run], tests, np.array(labels), p) for i, p in enumerate(probabilities)]
+    seeds = [Seed([run], tests, np.array(labels), p) for p in probabilities]
     return Cell(cell_name(dict(values)), dict(values), len(seeds), len(seeds), seeds, [])
 
 

@@ -32,8 +32,7 @@ class Run:
     @cached_property
     def config(self) -> dict[str, Any]:
         """`config.yaml`."""
-        text = (self.folder / "config.yaml").read_text(encoding="utf-8")
-        return dict(yaml.safe_load(text))
+        return dict(yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8")))
 
     @property
     def validation(self) -> float:
@@ -59,21 +58,19 @@ class Run:
 class Seed:
     """All runs of a seed of a cell: n tests, each of an image in a fold or split.
 
-    tests: part (of the fold or split), path, group (the patient) and label (the name of the class)
+    tests: path, group (the patient), label (the name of the class) and part (of the fold or split)
     of each. labels: (n,). probabilities: (n, C).
     """
 
-    name: str
     runs: list[Run]
     tests: pd.DataFrame
     labels: Ints
     probabilities: Floats
 
-    @property
+    @cached_property
     def predicted(self) -> Ints:
         """The most probable class of each test, (n,)."""
-        called: Ints = self.probabilities.argmax(axis=1)
-        return called
+        return np.asarray(self.probabilities.argmax(axis=1), dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -91,14 +88,14 @@ class Cell:
     left_out: list[str]
 
     @property
-    def classes(self) -> list[str]:
-        """The names of the classes."""
-        return self.seeds[0].runs[0].classes
-
-    @property
     def runs(self) -> list[Run]:
         """The runs of its seeds."""
         return [run for seed in self.seeds for run in seed.runs]
+
+    @property
+    def classes(self) -> list[str]:
+        """The names of the classes."""
+        return self.runs[0].classes
 
     @property
     def validation(self) -> float:
@@ -123,10 +120,11 @@ def finished_runs(folder: Path, plan: Plan) -> list[Run]:
 
 def find_cells(plan: Plan, runs: Sequence[Run]) -> list[Cell]:
     """Every cell of the plan, finished or not, in its order; each trial of a search is one."""
-    done, jobs_of = {run.job.name: run for run in runs}, dict[object, list[Job]]()
+    done, jobs_of = {run.job.name: run for run in runs}, dict[tuple[str, object], list[Job]]()
     for job in plan.jobs:
-        jobs_of.setdefault(job.name if plan.is_search else job.cell, []).append(job)
-    return [_cell(jobs, done, plan.is_search) for jobs in jobs_of.values()]
+        name = job.name if plan.is_search else cell_name(dict(job.cell))
+        jobs_of.setdefault((name, job.cell), []).append(job)
+    return [_cell(name, jobs, done) for (name, _), jobs in jobs_of.items()]
 
 
 def cell_name(values: dict[str, str]) -> str:
@@ -142,9 +140,7 @@ def cell_name(values: dict[str, str]) -> str:
     return ", ".join(words) or "all runs"
 
 
-def _cell(jobs: Sequence[Job], done: dict[str, Run], is_trial: bool) -> Cell:
-    values = dict(jobs[0].cell)
-    name = jobs[0].name if is_trial else cell_name(values)
+def _cell(name: str, jobs: Sequence[Job], done: dict[str, Run]) -> Cell:
     n_parts = len({_part(job) for job in jobs})
     of_seed: dict[str, list[Job]] = {}
     for job in jobs:
@@ -154,20 +150,20 @@ def _cell(jobs: Sequence[Job], done: dict[str, Run], is_trial: bool) -> Cell:
         runs = [done[job.name] for job in its_jobs if job.name in done]
         runs = [run for run in runs if (run.folder / PREDICTIONS).exists()]
         if len(runs) == n_parts:
-            seeds.append(_pool(seed, runs))
+            seeds.append(_pool(runs))
         elif runs:
             left_out.append(
                 f"“{name}”{', seed ' if seed else ''}{seed} is left out until all its folds and "
                 f"split seeds are finished: {len(runs)} of {n_parts} are."
             )
-    return Cell(name, values, len(jobs), len(of_seed), seeds, left_out)
+    return Cell(name, dict(jobs[0].cell), len(jobs), len(of_seed), seeds, left_out)
 
 
 def _part(job: Job) -> str:
     return " ".join(job.values.get(key, "") for key in PARTS)
 
 
-def _pool(name: str, runs: list[Run]) -> Seed:
+def _pool(runs: list[Run]) -> Seed:
     classes, tests, probabilities = runs[0].classes, [], []
     for run in sorted(runs, key=lambda run: _part(run.job)):
         # All text: a patient may be called 007.
@@ -177,4 +173,4 @@ def _pool(name: str, runs: list[Run]) -> Seed:
         probabilities.append(frame[classes].to_numpy(dtype=np.float64))
     pooled = pd.concat(tests, ignore_index=True)
     labels = pd.Index(classes).get_indexer(pd.Index(pooled["label"])).astype(np.int64)
-    return Seed(name, runs, pooled, labels, np.concatenate(probabilities))
+    return Seed(runs, pooled, labels, np.concatenate(probabilities))

@@ -8,19 +8,13 @@ from itertools import chain, combinations
 import numpy as np
 import pandas as pd
 
-from cxr_lightning.metrics import (
-    FEWEST_PATIENTS,
-    Floats,
-    clopper_pearson,
-    compute_metrics,
-    has_few_patients,
-    resample_patients,
-)
+from cxr_lightning import metrics
+from cxr_lightning.metrics import Floats
 from cxr_lightning.sweeps.cells import Cell, Seed
 from cxr_lightning.sweeps.contrasts import Interval, contrast, holm, sign_flip
 
 ALL_PAIRS_UP_TO = 8  # cells: 28 pairs; of more, those with the best cell are shown
-COMPARED = ("accuracy", "f1_macro")
+COMPARED = {"accuracy": "accuracy", "f1_macro": "macro F1"}
 
 
 @dataclass(frozen=True)
@@ -29,11 +23,6 @@ class SameTests:
 
     cells: list[Cell]
     n_resamples: int
-
-    @property
-    def classes(self) -> list[str]:
-        """The names of the classes."""
-        return self.cells[0].classes
 
     @cached_property
     def images(self) -> pd.DataFrame:
@@ -49,37 +38,33 @@ class SameTests:
     def largest_class(self) -> tuple[str, float]:
         """The most frequent class, and how often always answering it is right."""
         counts = np.bincount(np.concatenate([seed.labels for seed in self.cells[0].seeds]))
-        return self.classes[int(counts.argmax())], float(counts.max() / counts.sum())
-
-    @property
-    def metrics(self) -> list[str]:
-        """The metrics in `samples`: those that are compared or shown with an interval."""
-        return [*COMPARED, *(f"recall/{name}" for name in self.classes)]
+        return self.cells[0].classes[int(counts.argmax())], float(counts.max() / counts.sum())
 
     @cached_property
     def samples(self) -> dict[str, dict[str, Floats]]:
-        """Metric to cell name to (S, 1 + R): each seed's value, then those of the resamples."""
+        """Metric to cell name to (S, 1 + R): each seed's value, then those of the resamples.
+
+        The metrics are those that are compared or shown with an interval.
+        """
         sampled = {cell.name: [self._sampled(seed) for seed in cell.seeds] for cell in self.cells}
         return {
             metric: {name: np.stack([s[metric] for s in seeds]) for name, seeds in sampled.items()}
-            for metric in self.metrics
+            for metric in (*COMPARED, *(f"recall/{name}" for name in self.cells[0].classes))
         }
 
     def _sampled(self, seed: Seed) -> dict[str, Floats]:
         """Each metric of the tests as they are and in every resample, the same for all seeds."""
         rows = pd.Index(self.patients).get_indexer(pd.Index(seed.tests["group"]))
         as_they_are = np.ones((1, len(self.patients)))
+        resamples = metrics.resample_patients(self.patients, self.n_resamples, seed=0)
+        tests = (seed.labels, seed.probabilities, self.cells[0].classes)
         parts = [
-            compute_metrics(
-                seed.labels, seed.probabilities, self.classes, w[:, rows], ranking=False
-            )
-            for times in chain(
-                [as_they_are], resample_patients(self.patients, self.n_resamples, seed=0)
-            )
+            metrics.compute_metrics(*tests, weights[:, rows], ranking=False)
+            for times in chain([as_they_are], resamples)
             # An image that several splits test has several rows: keep the weights' memory bounded.
-            for w in np.array_split(times, min(len(times), -(-len(rows) // len(self.patients))))
+            for weights in np.array_split(times, min(len(times), -(-len(rows) // times.shape[1])))
         ]
-        return {name: np.concatenate([part[name] for part in parts]) for name in self.metrics}
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def mean(self, cell: Cell, metric: str) -> Interval:
         """A cell's mean over its seeds, within the bounds of the metric (0 to 1).
@@ -91,18 +76,17 @@ class SameTests:
         mean = contrast(self.samples[metric], {cell.name: 1.0}, len(self.patients))
         limits = [limit for limit in (mean.low, mean.high) if limit is not None]
         if metric == "f1_macro":
-            if 1 in self.images.groupby("label")["group"].nunique().to_list():
+            if self.images.groupby("label")["group"].nunique().min() == 1:
                 limits = []  # a class of one patient: a bootstrap cannot draw another
         elif not np.isnan(mean.value):
-            of_class = metric.partition("/")[2]
-            few, n = False, 0
+            few, n, of_class = False, 0, metric.partition("/")[2]
             for seed in cell.seeds:
                 concerned = (seed.tests["label"] == of_class).to_numpy() | (not of_class)
                 patients = seed.tests["group"].to_numpy()[concerned]
-                few |= has_few_patients(patients, (seed.predicted == seed.labels)[concerned])
-                n = max(n, len(set(patients)))
+                right = (seed.predicted == seed.labels)[concerned]
+                few, n = few or metrics.has_few_patients(patients, right), max(n, len({*patients}))
             if few:
-                exact = clopper_pearson(mean.value * n, n)
+                exact = metrics.clopper_pearson(mean.value * n, n)
                 limits = [*exact, *(limits if len(cell.seeds) > 1 else [])]
         if not limits:
             return Interval(mean.value)
@@ -173,12 +157,12 @@ def effects(tested: SameTests, suffix: str = "") -> list[Effect]:
             by_level.setdefault(cell.values.get(factor, ""), {})[others] = cell.name
         (first, reference), *further = by_level.items()
         for level, of_level in further:
-            matched = reference.keys() & of_level.keys()
+            matched = [others for others in reference if others in of_level]
             weights = {of_level[others]: 1 / len(matched) for others in matched}
             weights |= {reference[others]: -1 / len(matched) for others in matched}
             if matched:
                 n = len(tested.patients)
-                of = {m: contrast(tested.samples[m], weights, n) for m in COMPARED}
+                of = {metric: contrast(tested.samples[metric], weights, n) for metric in COMPARED}
                 found.append(Effect(f"{factor}: {first} → {level}{suffix}", len(matched), of))
     return found
 
@@ -207,18 +191,16 @@ def _best(cells: Sequence[Cell]) -> Cell:
 
 
 def _compare(tested: SameTests, first: Cell, second: Cell) -> Comparison:
-    """The comparison of two cells, with the test that their numbers of seeds ask for."""
     weights, n_patients = {first.name: 1.0, second.name: -1.0}, len(tested.patients)
     difference, test = contrast(tested.samples["accuracy"], weights, n_patients), "t contrast"
-    if len(first.seeds) == 1 == len(second.seeds):
+    n_seeds = (len(first.seeds), len(second.seeds))
+    if n_seeds == (1, 1):
         (one,), (other,) = first.seeds, second.seeds
         won = (one.predicted == one.labels).astype(np.int64) - (other.predicted == other.labels)
         by_patient = pd.Series(won).groupby(one.tests["group"]).sum()
-        if np.count_nonzero(by_patient) < FEWEST_PATIENTS:
-            # A bootstrap cannot draw what it has not seen.
-            difference = Interval(difference.value)
+        if np.count_nonzero(by_patient) < metrics.FEWEST_PATIENTS:
+            difference = Interval(difference.value)  # a bootstrap cannot draw what it has not seen
         difference = replace(difference, p=sign_flip(by_patient))
         test = "McNemar, exact" if n_patients == len(won) else "sign flip by patient, exact"
-    is_single = 1 in (len(first.seeds), len(second.seeds))
-    names = (first.name, second.name)
-    return Comparison(*names, difference, test, is_single, 1.0, len(tested.images))
+    about = (difference, test, 1 in n_seeds, 1.0, len(tested.images))
+    return Comparison(first.name, second.name, *about)

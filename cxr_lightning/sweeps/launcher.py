@@ -1,8 +1,7 @@
 """hydra/launcher=processes: the jobs of a sweep side by side on this machine.
 
 A job is a single run as it would be typed, in a new interpreter and a session of its own. On Linux
-a job also gets SIGTERM when the sweep's process dies, even by SIGKILL; elsewhere such a job runs to
-its end.
+it gets SIGTERM when the sweep's process dies, even by SIGKILL; elsewhere it runs to its end.
 """
 
 import contextlib
@@ -12,8 +11,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -26,23 +25,70 @@ from cxr_lightning.errors import ConfigError
 from cxr_lightning.machine import usable_cores
 from cxr_lightning.runs.folder import ERROR, job_state, refuse
 from cxr_lightning.runs.writing import write_text
-from cxr_lightning.sweeps.naming import quoted
+from cxr_lightning.sweeps.plan import quoted
 from cxr_lightning.sweeps.slots import Slot, slots, visible_gpus
 
 LAST_LINES = 15
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 OF_THE_SWEEP = ("", "mode", "launcher", "sweeper", "sweep", "run")  # in Hydra's configuration
 
-Popen = subprocess.Popen[bytes]
 
-
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Process:
     """A job's composed configuration, the command line of its process, and where it writes."""
 
     config: DictConfig
     command: list[str]
     folder: Path
+    popen: "subprocess.Popen[bytes]" = field(init=False)
+
+    def start(self, slot: Slot) -> None:
+        """Start it in its slot, with its output in `output.log`."""
+        parent = os.getpid()
+        # Set by `cli` for itself; a job's errors are sentences, with the trace in error.txt.
+        environment = {k: v for k, v in os.environ.items() if k != "HYDRA_FULL_ERROR"}
+        libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+        def in_child() -> None:
+            if hasattr(os, "sched_setaffinity"):
+                os.sched_setaffinity(0, slot.cores)
+            if libc is not None:
+                libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+                if os.getppid() != parent:  # it died in between
+                    os.kill(os.getpid(), signal.SIGTERM)
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "output.log").open("ab") as output:
+            self.popen = subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment | slot.environment(),
+                start_new_session=True,  # Ctrl-C reaches the sweep alone, which then asks its jobs
+                preexec_fn=in_child,  # noqa: PLW1509 (it takes no lock)
+            )
+
+    def kill(self) -> None:
+        """End it and whatever it has left running."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.popen.pid, signal.SIGKILL)
+        self.popen.wait()
+
+    def tell_failure(self) -> None:
+        """Show why it failed, if it did, and record it where the job itself could not."""
+        if (status := self.popen.returncode) == 0:
+            return
+        text = (self.folder / "output.log").read_text(encoding="utf-8", errors="replace")
+        log, state = text.splitlines(), job_state(self.folder)
+        if state != "failed" and status == 1:
+            refuse(self.folder, log[-1] if log else "no reason given")
+        elif state in ("unfinished", "waiting"):
+            how = f"signal {-status}" if status < 0 else "no trace"
+            why = f"ProcessError: ended with status {status} ({how}); see output.log\n"
+            write_text(self.folder / ERROR, why)
+        print(f"Job {self.folder.name} failed:", *log[-LAST_LINES:], sep="\n  ", flush=True)
+        print(f"  (in {self.folder}: {ERROR}, output.log)", flush=True)
 
 
 class ProcessesLauncher(Launcher):
@@ -77,11 +123,10 @@ class ProcessesLauncher(Launcher):
         ended: Callable[[int], None] = lambda number: None,
         devices: int | None = None,
     ) -> Sequence[JobReturn]:
-        """Run jobs as `next_job` gives them: a slot that is free takes the next one at once.
+        """Run jobs as they are asked for: a slot that is free takes the next one at once.
 
-        next_job: its number and overrides; None where there is none at the moment. ended: called
-        with a job's number. devices: per slot; None: as many as the sweep asks for.
-
+        next_job: its number and overrides; None: there is none at the moment. ended: called with a
+        job's number. devices: per slot; None: as many as the sweep asks for.
         On KeyboardInterrupt every job gets SIGTERM, which ends a run cleanly, and SIGKILL after
         `grace_s` seconds or at a second Ctrl-C; then it is raised again.
         """
@@ -91,29 +136,32 @@ class ProcessesLauncher(Launcher):
         devices = devices or _devices(self.config)
         n_slots = self.n_jobs or max(1, len(gpus) // devices)
         free = slots(n_slots, usable_cores(), gpus, devices)
-        running: dict[Slot, tuple[int, Process, Popen]] = {}
+        running: dict[Slot, tuple[int, Process]] = {}
         returns: dict[int, JobReturn] = {}
         try:
             while True:
                 while free and (job := next_job()) is not None:
                     process = self._process(*job)
                     callbacks.on_job_start(config=process.config, task_function=self.task)
-                    slot = free.pop(0)
-                    running[slot] = (job[0], process, _start(process, slot))
+                    process.start(free[0])
+                    running[free.pop(0)] = (job[0], process)
                 if not running:
                     return [returns[number] for number in sorted(returns)]
-                while not (done := [s for s, (_, _, p) in running.items() if p.poll() is not None]):
+                while not (
+                    done := [s for s, (_, p) in running.items() if p.popen.poll() is not None]
+                ):
                     time.sleep(0.1)
                 for slot in done:
-                    number, process, popen = running.pop(slot)
+                    number, process = running.pop(slot)
                     free.append(slot)
-                    _finish(process, popen)
+                    process.kill()  # what it may have left behind
+                    process.tell_failure()
                     told = JobReturn(process.command, process.config, status=JobStatus.COMPLETED)
                     returns[number] = told
                     ended(number)
                     callbacks.on_job_end(config=process.config, job_return=told)
         finally:
-            _stop([popen for _, _, popen in running.values()], self.grace_s)
+            _stop([process for _, process in running.values()], self.grace_s)
 
     def _process(self, number: int, overrides: Sequence[str]) -> Process:
         config = self.context.config_loader.load_sweep_config(self.config, list(overrides))
@@ -148,50 +196,7 @@ def _is_of_the_sweep(override: str) -> bool:
     return f"{key}.".split(".")[1] in OF_THE_SWEEP
 
 
-def _start(job: Process, slot: Slot) -> Popen:
-    parent = os.getpid()
-    # Set by `cli` for itself; a job's errors are sentences, with the trace in error.txt.
-    environment = {k: v for k, v in os.environ.items() if k != "HYDRA_FULL_ERROR"}
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-
-    def in_child() -> None:
-        if hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(0, slot.cores)
-        if libc is not None:
-            libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-            if os.getppid() != parent:  # it died in between
-                os.kill(os.getpid(), signal.SIGTERM)
-
-    job.folder.mkdir(parents=True, exist_ok=True)
-    with (job.folder / "output.log").open("ab") as output:
-        return subprocess.Popen(
-            job.command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=environment | slot.environment(),
-            start_new_session=True,  # Ctrl-C reaches the sweep alone, which then asks its jobs
-            preexec_fn=in_child,  # noqa: PLW1509 (it takes no lock)
-        )
-
-
-def _finish(job: Process, popen: Popen) -> None:
-    """Show why a job failed, and record it where the job itself could not."""
-    _kill_groups([popen])  # what it may have left behind
-    if (status := popen.returncode) == 0:
-        return
-    log = (job.folder / "output.log").read_text(encoding="utf-8", errors="replace").splitlines()
-    if (state := job_state(job.folder)) != "failed" and status == 1:
-        refuse(job.folder, log[-1] if log else "no reason given")
-    elif state in ("unfinished", "waiting"):
-        how = f"signal {-status}" if status < 0 else "no trace"
-        why = f"ProcessError: ended with status {status} ({how}); see output.log\n"
-        write_text(job.folder / ERROR, why)
-    print(f"Job {job.folder.name} failed:", *log[-LAST_LINES:], sep="\n  ", flush=True)
-    print(f"  (in {job.folder}: {ERROR}, output.log)", flush=True)
-
-
-def _stop(processes: Sequence[Popen], grace_s: float) -> None:
+def _stop(processes: Sequence[Process], grace_s: float) -> None:
     """End all: asked first, then forced."""
     if not processes:
         return
@@ -199,17 +204,11 @@ def _stop(processes: Sequence[Popen], grace_s: float) -> None:
     try:
         deadline = time.monotonic() + grace_s
         for process in processes:
-            process.send_signal(signal.SIGTERM)
+            process.popen.terminate()
         for process in processes:
-            process.wait(max(0.0, deadline - time.monotonic()))
+            process.popen.wait(max(0.0, deadline - time.monotonic()))
     except (KeyboardInterrupt, subprocess.TimeoutExpired):
         pass
     finally:
-        _kill_groups(processes)
-
-
-def _kill_groups(processes: Iterable[Popen]) -> None:
-    for process in processes:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        for process in processes:
+            process.kill()

@@ -12,7 +12,7 @@ import pandas as pd
 from PIL import Image
 
 from cxr_lightning.data.decode import UnreadableImageError, decode
-from cxr_lightning.sweeps.cells import Cell, Seed
+from cxr_lightning.sweeps.cells import Cell
 
 SHOWN, SIZE_PX = 24, 144
 
@@ -26,37 +26,28 @@ def common_mistakes(cells: Sequence[Cell]) -> list[dict[Hashable, Any]]:
     The highest share of wrong runs comes first; among equals, the image whose true class is given
     the lowest mean probability. Runs whose images came from different folders are not mixed.
     """
-    white = {_root(seed): seed.runs[0].record.get("white") for c in cells for seed in c.seeds}
-    tests = pd.concat(
-        seed.tests.assign(
-            root=_root(seed),
-            called=np.array(cell.classes)[seed.predicted],
-            truth=seed.probabilities[np.arange(len(seed.labels)), seed.labels],
-        )
-        for cell in cells
-        for seed in cell.seeds
-    )
+    frames, white = [], {}
+    for seed in (seed for cell in cells for seed in cell.seeds):
+        record, classes = seed.runs[0].record, np.array(seed.runs[0].classes)
+        root = record.get("images_root") or ""
+        white[root] = record.get("white")
+        truth = seed.probabilities[np.arange(len(seed.labels)), seed.labels]
+        frames.append(seed.tests.assign(root=root, called=classes[seed.predicted], truth=truth))
+    tests = pd.concat(frames)
     tests["wrong"] = tests["called"] != tests["label"]
-    images = tests.groupby(["root", "path", "label"], sort=False).agg(
-        called=("called", list),
-        runs=("wrong", "size"),
-        wrong=("wrong", "sum"),
-        truth=("truth", "mean"),
+    images = tests.groupby(["root", "path", "label"], sort=False)[["called", "wrong", "truth"]].agg(
+        {"called": list, "wrong": ["sum", "size", "mean"], "truth": "mean"}
     )
-    images["share"] = images["wrong"] / images["runs"]
+    images.columns = pd.Index(["called", "wrong", "runs", "share", "truth"])
     images["truth"] = images["truth"].round(12)  # equals stay in the order of the sweep
     worst = images[images["share"] >= 0.5].sort_values(["share", "truth"], ascending=[False, True])
     mistakes = worst.head(SHOWN).reset_index().to_dict("records")
     for image in mistakes:
-        names = Counter(name for name in image["called"] if name != image["label"])
-        image["called"] = dict(names.most_common())
+        called = Counter(name for name in image["called"] if name != image["label"])
+        image["called"] = dict(called.most_common())
         file = Path(image["root"]) / image["path"]
         image["thumbnail"] = _thumbnail(file, white[image["root"]]) if image["root"] else None
     return mistakes
-
-
-def _root(seed: Seed) -> str:
-    return str(seed.runs[0].record.get("images_root") or "")
 
 
 def _thumbnail(file: Path, white: int | None) -> str | None:

@@ -9,18 +9,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from cxr_lightning.metrics import confusion_matrix
 from cxr_lightning.runs.writing import write_text
 from cxr_lightning.sweeps import charts
 from cxr_lightning.sweeps.cells import Cell
-from cxr_lightning.sweeps.comparisons import Effect, comparisons, effects
+from cxr_lightning.sweeps.comparisons import COMPARED, Comparison, Effect, comparisons, effects
 from cxr_lightning.sweeps.contrasts import Interval
 from cxr_lightning.sweeps.mistakes import common_mistakes
-from cxr_lightning.sweeps.table import Tables, print_tables, read_tables, write_tables
+from cxr_lightning.sweeps.table import Tables, print_tables, read_tables, rendered, write_tables
 
-METRICS = {"accuracy": "accuracy", "f1_macro": "macro F1"}
 CURVES = {
     "val/f1_macro": "Validation macro F1",
     "val/loss": "Validation loss",
@@ -31,10 +28,7 @@ CURVES = {
 def write_report(folder: Path) -> Path:
     """Write `summary.csv`, `cells.csv`, `summary.md` and `report.html`; print the table.
 
-    A sweep that is not finished has a report of what is.
-
-    Raises:
-        DataError: `folder` holds no sweep.
+    A sweep that is not finished has a report of what is. Raises DataError where there is no sweep.
     """
     tables = read_tables(folder, with_intervals=True)
     write_tables(folder, tables)
@@ -47,14 +41,7 @@ def write_report(folder: Path) -> Path:
 
 def write_page(folder: Path, tables: Tables) -> Path:
     """Write `report.html` of the sweep in `folder`; of an unfinished one, what there is."""
-    environment = Environment(
-        loader=PackageLoader("cxr_lightning.sweeps", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    jobs, study = tables.jobs[["job", "status", "error"]].fillna(""), None
+    jobs = tables.jobs[["job", "status", "error"]].fillna("")
     content = {
         "name": folder.name,
         "written": time.strftime("%Y-%m-%d %H:%M"),
@@ -63,21 +50,21 @@ def write_page(folder: Path, tables: Tables) -> Path:
         "job_texts": tables.job_texts,
         "is_phantom": False,
         "cells": [],
+        "study": None,
     }
     if tables.plan.is_search:
         from cxr_lightning.sweeps.study import study_results  # needs Optuna, an extra
 
-        study = study_results(folder, tables.plan)
+        content["study"] = study = study_results(folder, tables.plan)
         tables = _only(tables, study.best if study else [])
-    content |= {"tables": tables, "study": study}
     if tables.sets:
         content |= _of_cells(tables)
-    write_text(folder / "report.html", environment.get_template("page.html.j2").render(content))
+    write_text(folder / "report.html", rendered("page.html.j2", {**content, "tables": tables}))
     return folder / "report.html"
 
 
 def _only(tables: Tables, names: Sequence[str]) -> Tables:
-    """The tables of the cells with these names: the best trials, which validation images chose."""
+    """The tables of these cells: the best trials of a search, which validation images chose."""
     sets = [replace(t, cells=[c for c in t.cells if c.name in names]) for t in tables.sets]
     return replace(
         tables,
@@ -95,9 +82,9 @@ def _of_cells(tables: Tables) -> dict[str, Any]:
     found: list[Effect] = []
     for number, tested in enumerate(tables.sets if not tables.plan.is_search else [], start=1):
         found += effects(tested, f" (test set {number})" if tables.sets[1:] else "")
+    compared, n_single = comparisons(tables.sets), sum(len(cell.seeds) == 1 for cell in cells)
     n_pairs = sum(math.comb(len(tested.cells), 2) for tested in tables.sets)
     fewest = min(len(tested.patients) for tested in tables.sets)
-    n_single = sum(len(cell.seeds) == 1 for cell in cells)
     return {
         "cells": cells,
         "n_runs": len(runs),
@@ -111,91 +98,43 @@ def _of_cells(tables: Tables) -> dict[str, Any]:
         "commits": _distinct(run.record.get("git_commit") for run in runs),
         "has_seeds": n_single < len(cells),
         "has_single": n_single > 0,
-        "effects": pd.DataFrame(
-            {"factor": e.name, "matched cells": str(e.pairs)}
-            | {title: _points(e.of[metric]) for metric, title in METRICS.items()}
-            for e in found
-        ),
-        "compared": (compared := comparisons(tables.sets)),
-        "comparisons": pd.DataFrame(
-            {
-                "first": c.first,
-                "second": c.second,
-                "difference": _points(c.difference),
-                "test": c.test,
-                "p": _p(c.difference.p),
-                "p, corrected": "" if c.difference.p is None else _p(c.p_holm),
-            }
-            for c in compared
-        ),
+        "effects": pd.DataFrame([_effect(effect) for effect in found]),
+        "sentences": [comparison.sentence for comparison in compared],
+        "comparisons": pd.DataFrame([_comparison(comparison) for comparison in compared]),
         "n_pairs": n_pairs,
         # The smallest p of the exact test is 2 / 2^patients.
         "fewest": fewest if n_single > 1 and n_pairs * 2.0 ** (1 - fewest) >= 0.05 else None,
-        "confusions": [(cell, _confusion(cell)) for cell in cells],
+        "confusions": [sum(np.array(r.results["confusion_matrix"]) for r in c.runs) for c in cells],
         "mistakes": common_mistakes(cells),
         "costs": pd.DataFrame([_cost(cell) for cell in cells]),
-        "mean_charts": [_means(tables, cells, metric) for metric in METRICS],
-        "effect_charts": [_effects(found, metric) for metric in METRICS] if found else [],
+        "mean_charts": [_means(tables, cells, metric) for metric in COMPARED],
+        "effect_charts": [_effects(found, metric) for metric in COMPARED] if found else [],
         "curve_charts": _curves(cells),
     }
+
+
+def _effect(effect: Effect) -> dict[str, str]:
+    row = {"factor": effect.name, "matched cells": str(effect.pairs)}
+    return row | {title: _points(effect.of[metric]) for metric, title in COMPARED.items()}
+
+
+def _comparison(c: Comparison) -> dict[str, str]:
+    row = {"first": c.first, "second": c.second, "difference": _points(c.difference)}
+    row |= {"test": c.test, "p": "not estimable", "p, corrected": ""}
+    if c.difference.p is not None:
+        row |= {"p": _p(c.difference.p), "p, corrected": _p(c.p_holm)}
+    return row
 
 
 def _points(found: Interval) -> str:
     return f"{100 * found.value:+.1f} ({found.limits})"
 
 
-def _p(p: float | None) -> str:
-    return "not estimable" if p is None else f"{p:.3f}" if p >= 0.001 else "< 0.001"
-
-
-def _means(tables: Tables, cells: Sequence[Cell], metric: str) -> charts.Chart:
-    ends = [f"test/{metric}{end}" for end in ("", "/low", "/high")]
-    numbers = tables.cells.set_index("cell")[ends].astype(object)
-    numbers = numbers.where(numbers.notna(), None)
-    rows = {cell.name: Interval(*numbers.loc[cell.name]) for cell in cells}
-    label = f"test {METRICS[metric]}, percent: mean with 95% interval (square), seeds (circles)"
-    largest = [tested.largest_class[1] for tested in tables.sets]
-    is_one = len(largest) == 1 and metric == "accuracy"
-    line = (largest[0], "always the largest class") if is_one else None
-    dots = {cell.name: cell.values_of[metric].tolist() for cell in cells}
-    return charts.intervals(f"Test {METRICS[metric]}", rows, label, line, dots)
-
-
-def _effects(found: Sequence[Effect], metric: str) -> charts.Chart:
-    label = f"difference of test {METRICS[metric]}, percentage points with 95% interval"
-    rows = {effect.name: effect.of[metric] for effect in found}
-    title = f"Effects on test {METRICS[metric]}"
-    return charts.intervals(title, rows, label, (0.0, "no difference"))
-
-
-def _confusion(cell: Cell) -> dict[str, list[int]]:
-    """True class to the number of images of each predicted class, all seeds added up."""
-    labels = np.concatenate([seed.labels for seed in cell.seeds])
-    predicted = np.concatenate([seed.predicted for seed in cell.seeds])
-    matrix = confusion_matrix(labels, predicted, len(cell.classes))
-    return dict(zip(cell.classes, matrix.tolist(), strict=True))
-
-
-def _curves(cells: Sequence[Cell]) -> list[charts.Chart]:
-    files = {cell.name: [run.folder / "curves.csv" for run in cell.runs] for cell in cells}
-    frames = {
-        name: [pd.read_csv(file, index_col="epoch") for file in of_cell if file.exists()]
-        for name, of_cell in files.items()
-    }
-    drawn = []
-    for column, title in CURVES.items():
-        shown: dict[str, pd.DataFrame] = {}
-        for name, of_cell in frames.items():
-            runs = [f[column].dropna() for f in of_cell if column in f and f[column].count()]
-            if runs:
-                shown[name] = pd.concat(runs, axis=1)
-        if shown:
-            drawn.append(charts.curves(title, shown))
-    return drawn
+def _p(p: float) -> str:
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
 
 
 def _cost(cell: Cell) -> dict[str, str]:
-    """A row of the table of costs: means over the cell's runs."""
     frame = pd.DataFrame([{**run.record, **run.record["seconds"]} for run in cell.runs])
     mean = frame[["epochs", "train_epoch_s", "fit"]].mean()
     return {
@@ -206,6 +145,39 @@ def _cost(cell: Cell) -> dict[str, str]:
         "minutes of training": f"{mean['fit'] / 60:.1f}",
         "test accuracy": f"{cell.values_of['accuracy'].mean():.1%}",
     }
+
+
+def _means(tables: Tables, cells: Sequence[Cell], metric: str) -> charts.Chart:
+    ends = [f"test/{metric}{end}" for end in ("", "/low", "/high")]
+    numbers = tables.cells.set_index("cell")[ends].astype(object)
+    numbers = numbers.where(numbers.notna(), None)
+    rows = {cell.name: Interval(*numbers.loc[cell.name]) for cell in cells}
+    dots = {cell.name: cell.values_of[metric].tolist() for cell in cells}
+    label = f"test {COMPARED[metric]}, percent: mean with 95% interval (square), seeds (circles)"
+    line = None
+    if len(tables.sets) == 1 and metric == "accuracy":
+        line = (tables.sets[0].largest_class[1], "always the largest class")
+    return charts.intervals(f"Test {COMPARED[metric]}", rows, label, line, dots)
+
+
+def _effects(found: Sequence[Effect], metric: str) -> charts.Chart:
+    rows = {effect.name: effect.of[metric] for effect in found}
+    label = f"difference of test {COMPARED[metric]}, percentage points with 95% interval"
+    title = f"Effects on test {COMPARED[metric]}"
+    return charts.intervals(title, rows, label, (0.0, "no difference"))
+
+
+def _curves(cells: Sequence[Cell]) -> list[charts.Chart]:
+    files = {(c.name, i): r.folder / "curves.csv" for c in cells for i, r in enumerate(c.runs)}
+    frames = {k: pd.read_csv(f, index_col="epoch") for k, f in files.items() if f.exists()}
+    drawn = []
+    for column, title in CURVES.items():
+        runs = {key: frame[column].dropna() for key, frame in frames.items() if column in frame}
+        if runs := {key: series for key, series in runs.items() if len(series)}:
+            curves = pd.concat(runs, axis=1)  # one column per cell and run
+            names = dict.fromkeys(name for name, _ in runs)
+            drawn.append(charts.curves(title, {n: pd.DataFrame(curves[n]) for n in names}))
+    return drawn
 
 
 def _distinct(values: Iterable[object]) -> str:

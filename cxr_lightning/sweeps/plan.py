@@ -1,20 +1,24 @@
-"""sweep.json: a sweep's command and jobs, written before the first job starts."""
+"""The names of a sweep and its jobs; sweep.json: its command and jobs, before the first starts."""
 
-from collections.abc import Sequence
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 
 from cxr_lightning.errors import ConfigError, DataError
 from cxr_lightning.runs.folder import REFUSED, job_state
 from cxr_lightning.runs.writing import read_json, write_json
-from cxr_lightning.sweeps.naming import job_name
 
 FILE = "sweep.json"
+LONGEST_BYTES = 150  # file systems allow 255, and Hydra's and our own files add to a name
 REPLICATES = ("seed", "split.seed", "split.fold")  # they repeat a cell; every other key makes one
 
 
@@ -46,11 +50,41 @@ class Plan:
     jobs: list[Job]
 
 
+def sweep_name(overrides: Sequence[Override]) -> str:
+    """The same name for the same overrides, in any order: `model_augment_seed-1f0c3e`."""
+    given = sorted(str(o.input_line) for o in overrides if o.key_or_group != "folder")
+    keys = [o.key_or_group.rpartition(".")[2] for o in overrides if o.is_sweep_override()]
+    return _hashed("_".join(keys) or "sweep", "\n".join(given))
+
+
+def job_name(values: Mapping[str, str]) -> str:
+    """`model-cnn5_augment-none`: a job's values of the swept keys, with a hash where too long.
+
+    There is no `=` in it, so that Hydra reads it back as part of `ckpt_path=…`.
+    """
+    parts = [re.sub(r"[^\w.+-]+", "-", f"{k}-{v}").strip("-") for k, v in values.items()]
+    name = "_".join(parts) or "run"
+    return name if len(name.encode()) <= LONGEST_BYTES else _hashed(name, str(dict(values)))
+
+
+def quoted(value: Any) -> str:
+    """A value as Hydra's grammar reads it back, whatever is in it."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{quoted(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, str):
+        return QuotedString(value, Quote.single).with_quotes()
+    return json.dumps(value)
+
+
+def _hashed(name: str, unique: str) -> str:
+    kept = name.encode()[:LONGEST_BYTES].decode(errors="ignore")
+    return f"{kept}-{hashlib.sha256(unique.encode()).hexdigest()[:6]}"
+
+
 def grid(overrides: Sequence[Override]) -> list[tuple[Job, list[str]]]:
     """The jobs that Hydra's own sweeper makes of the overrides, with the overrides of each.
 
-    Raises:
-        ConfigError: two jobs would share a folder.
+    Raises ConfigError where two jobs would share a folder.
     """
     swept = swept_keys(overrides)
     jobs: dict[str, tuple[Job, list[str]]] = {}
@@ -76,8 +110,7 @@ def swept_keys(overrides: Sequence[Override]) -> list[str]:
 def write_plan(folder: Path, plan: Plan) -> Plan:
     """Write `sweep.json`; a sweep of other values under the same name keeps the jobs it started.
 
-    Raises:
-        ConfigError: the folder holds a sweep over other keys, or with other fixed values.
+    Raises ConfigError where the folder holds a sweep over other keys, or with other fixed values.
     """
     if (folder / FILE).exists():
         earlier = read_plan(folder)
@@ -109,11 +142,7 @@ def add_job(folder: Path, job: Job) -> None:
 
 
 def read_plan(folder: Path) -> Plan:
-    """The plan of the sweep in `folder`.
-
-    Raises:
-        DataError: no sweep is there.
-    """
+    """The plan of the sweep in `folder`; raises DataError where there is none."""
     if not (folder / FILE).exists():
         raise DataError(
             f"{folder} holds no sweep: {FILE} is not there. A sweep is what `cxr-train -m` leaves "

@@ -24,17 +24,10 @@ from cxr_lightning.errors import ConfigError
 from cxr_lightning.instantiate import build
 from cxr_lightning.runs.folder import KEYS_IGNORED_ON_RESUME, job_state
 from cxr_lightning.runs.study import hand_to_jobs, open_storage
+from cxr_lightning.sweeps import trials
 from cxr_lightning.sweeps.launcher import ProcessesLauncher
-from cxr_lightning.sweeps.naming import quoted
-from cxr_lightning.sweeps.plan import REPLICATES, Job, add_job
-from cxr_lightning.sweeps.space import as_text, distribution, is_finite
-from cxr_lightning.sweeps.trials import (
-    best_as_text,
-    check_objectives,
-    counted,
-    job_of,
-    objective_values,
-)
+from cxr_lightning.sweeps.plan import REPLICATES, Job, add_job, quoted
+from cxr_lightning.sweeps.trials import as_text, best_as_text, counted, job_of
 
 FIRST = 3  # a search whose first trials all fail would only use up its trials
 DRAWS = 20  # of a sampler, until it gives a point that no trial has
@@ -49,10 +42,8 @@ class Search:
     those of earlier starts included. objectives: a logged metric of an epoch → maximize or
     minimize; the first one's best epoch is a trial's value, the others are read at that epoch.
     sampler, pruner: `_target_` nodes; a sampler gets a seed of its own at each draw. place: the
-    overrides that tell a job its name and folder.
-
-    Raises ConfigError: nothing to search, no or wrong objectives, a sampler or pruner that cannot
-    be built, or a folder that holds another search.
+    overrides that tell a job its name and folder. Raises ConfigError where any of them cannot work,
+    or the folder holds another search.
     """
 
     folder: Path
@@ -70,14 +61,14 @@ class Search:
     running: dict[int, Trial] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        check_objectives(self.objectives, self.has_validation)
+        trials.check_objectives(self.objectives, self.has_validation)
         # Optuna prunes by one value only. NopPruner may have arguments left of the configured one.
         if len(self.objectives) > 1 or self.pruner.get("_target_", "").endswith(".NopPruner"):
             self.pruner = {}
         for node in filter(None, (self.sampler, self.pruner)):
             build(node)  # what cannot be built is better known now than in each trial
         swept = [o for o in self.overrides if o.is_sweep_override()]
-        self.space = {o.key_or_group: distribution(o) for o in swept}
+        self.space = {o.key_or_group: trials.distribution(o) for o in swept}
         self.typed_keys = {o.key_or_group: o.get_key_element() for o in swept}  # with their +
         self.fixed = [str(o.input_line) for o in self.overrides if not o.is_sweep_override()]
         if not self.space:
@@ -90,16 +81,16 @@ class Search:
             raise ConfigError(f"hydra.sweeper.n_trials={self.n_trials}: at least 1 is needed.")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self._lock():  # a new database is made by one worker
+        self.lock = FileLock(self.folder / "study.lock")
+        with self.lock:  # a new database is made by one worker
             self.database = open_storage(self.storage, self.heartbeat_s)
-            goals = [StudyDirection[goal.upper()] for goal in self.objectives.values()]
             self.study = optuna.create_study(
                 storage=self.database,
                 study_name=self.study_name,
-                directions=goals,
+                directions=[StudyDirection[goal.upper()] for goal in self.objectives.values()],
                 load_if_exists=True,
             )
-            self._refuse_another_search(goals)
+            self._refuse_another_search()
         self.of_jobs = {
             "study": self.study_name,
             "storage": hand_to_jobs(self.storage),
@@ -109,12 +100,12 @@ class Search:
 
     def jobs(self) -> list[Job]:
         """The jobs of the trials that the study already has."""
-        drawn = [trial for trial in counted(self.study) if "job" in trial.user_attrs]
-        return [Job(job_of(trial), as_text(trial.params)) for trial in drawn]
+        drawn = [t for t in counted(self.study) if "job" in t.user_attrs]
+        return [Job(job_of(t), as_text(t.params)) for t in drawn]
 
     def ask(self) -> tuple[int, list[str]] | None:
         """The next trial's number and its job's overrides; None where there is none to run."""
-        with self._lock():  # one worker draws at a time
+        with self.lock:  # one worker draws at a time
             self.beat()
             optuna.storages.fail_stale_trials(self.study)
             for cut_off in self._trials(TrialState.RUNNING):
@@ -141,7 +132,7 @@ class Search:
         state, values = job_state(folder), None
         reached = TrialState.PRUNED if state == "pruned" else TrialState.FAIL
         if state == "finished":
-            values = objective_values(folder, self.objectives)
+            values = trials.objective_values(folder, self.objectives)
             reached = TrialState.FAIL if values is None else TrialState.COMPLETE
         try:
             self.study.tell(self.running[number], values, reached, skip_if_finished=True)
@@ -175,17 +166,18 @@ class Search:
     def _draw(self) -> Trial | None:
         """A trial that was put back, or a new one whose point no other has."""
         for attempt in range(DRAWS + 1):
-            trials = counted(self.study)
-            if not self._trials(TrialState.WAITING) and len(trials) >= self.n_trials:
+            known = counted(self.study)
+            if not self._trials(TrialState.WAITING) and len(known) >= self.n_trials:
                 return None
-            exhaustive = attempt == DRAWS and is_finite(self.space)
-            self.study.sampler = self._sampler(len(trials), attempt, exhaustive)
+            is_last, self.study.sampler = attempt == DRAWS, self._sampler(len(known), attempt)
+            if is_last and trials.is_finite(self.space):
+                self.study.sampler = optuna.samplers.BruteForceSampler(self.seed)
             trial = self.study.ask(self.space)
             if "job" in trial.user_attrs:
                 return trial
-            others = [t for t in trials if t.number != trial.number]
+            others = [t for t in known if t.number != trial.number]
             is_new = all(t.params != trial.params for t in others)
-            if is_new or (attempt == DRAWS and not exhaustive):
+            if is_new or (is_last and not trials.is_finite(self.space)):
                 trial.set_user_attr("job", f"trial-{len(others):03d}")
                 return trial
             self._discard(trial)
@@ -196,18 +188,13 @@ class Search:
         self.n_trials = min(self.n_trials, len(counted(self.study)))
         print(f"All {self.n_trials} points of the space have been tried: the search ends here.")
 
-    def _sampler(
-        self, n_trials: int, attempt: int, exhaustive: bool
-    ) -> optuna.samplers.BaseSampler:
+    def _sampler(self, n_trials: int, attempt: int) -> optuna.samplers.BaseSampler:
         """A new one for each draw, so that a resumed search draws what one without a stop draws.
 
         What a sampler has to remember, it keeps in the study.
         """
-        seed = self.seed + 1000 * n_trials + attempt
-        if exhaustive:
-            return optuna.samplers.BruteForceSampler(seed)
-        if self.sampler["_target_"].endswith(ONE_SEED):
-            seed = self.seed
+        is_sequence = self.sampler["_target_"].endswith(ONE_SEED)
+        seed = self.seed if is_sequence else self.seed + 1000 * n_trials + attempt
         sampler: optuna.samplers.BaseSampler = build({"seed": seed, **self.sampler})
         return sampler
 
@@ -216,35 +203,25 @@ class Search:
         self.database.set_trial_user_attr(trial._trial_id, "discarded", True)
         self.database.set_trial_state_values(trial._trial_id, TrialState.FAIL)
 
-    def _refuse_another_search(self, goals: list[StudyDirection]) -> None:
+    def _refuse_another_search(self) -> None:
         """Only n_trials, sampler and pruner may differ from what the study was started with."""
-        fixed = [o for o in self.fixed if not o.lstrip("+~").startswith(KEYS_IGNORED_ON_RESUME)]
-        asked = {
-            "objectives": ", ".join(f"{name}: {goal}" for name, goal in self.objectives.items()),
-            "params": ", ".join(sorted(f"{name}: {one}" for name, one in self.space.items())),
-            "overrides": ", ".join(sorted(fixed)),
-        }
+        goals = [f"{name}: {goal}" for name, goal in self.objectives.items()]
+        typed = [o for o in self.overrides if not o.key_or_group.startswith(KEYS_IGNORED_ON_RESUME)]
+        asked = [f"objectives={{{', '.join(goals)}}}", *sorted(str(o.input_line) for o in typed)]
         started = self.study.user_attrs.get("started_with", asked)
+        directions = [direction.name.lower() for direction in self.study.directions]
         has_ended = any(trial.state.is_finished() for trial in counted(self.study))
-        if self.study.directions == goals and not has_ended:
-            started["objectives"] = asked["objectives"]  # a misspelt one is fixed
+        if directions == list(self.objectives.values()) and not has_ended:
+            started = [asked[0], *started[1:]]  # a misspelt objective is fixed
         self.study.set_user_attr("started_with", started)
-        differing = [
-            f"{what} {started[what] or '(none)'} (now {now or '(none)'})"
-            for what, now in asked.items()
-            if started[what] != now
-        ]
-        if differing:
+        if differing := sorted(set(started) ^ set(asked)):
             raise ConfigError(
-                f"{self.folder} holds a search with other {'; '.join(differing)}. Choose another "
-                "name=…, or give the same values to continue that search."
+                f"{self.folder} holds another search; it differs in {', '.join(differing)}. Choose "
+                "another name=…, or give the same values to continue that search."
             )
 
     def _trials(self, state: TrialState) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False, states=[state])
-
-    def _lock(self) -> FileLock:
-        return FileLock(self.folder / "study.lock")
 
 
 def run_search(search: Search, launcher: Launcher, n_jobs: int) -> None:

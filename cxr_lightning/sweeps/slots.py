@@ -16,8 +16,7 @@ class Slot:
 
     def environment(self) -> dict[str, str]:
         """The variables that keep a process within its share."""
-        threads = str(len(self.cores))
-        share = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+        share = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(len(self.cores)))
         return share | ({"CUDA_VISIBLE_DEVICES": ",".join(self.gpus)} if self.gpus else {})
 
 

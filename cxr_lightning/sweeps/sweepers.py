@@ -18,8 +18,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from cxr_lightning.errors import CxrError, TrainingError
 from cxr_lightning.runs.folder import JobState, job_state
 from cxr_lightning.runs.writing import without_passwords
-from cxr_lightning.sweeps.naming import quoted, sweep_name
-from cxr_lightning.sweeps.plan import Job, Plan, grid, read_plan, swept_keys, write_plan
+from cxr_lightning.sweeps import plan as plans
 
 
 class GridSweeper(BasicSweeper):
@@ -41,7 +40,7 @@ class GridSweeper(BasicSweeper):
         raw: Any = OmegaConf.to_container(config, resolve=False)
         if raw["name"].startswith("${now:"):  # nobody has named it
             with read_write(config):
-                config.name = sweep_name([o for o in self.given if o.key_or_group != "name"])
+                config.name = plans.sweep_name([o for o in self.given if o.key_or_group != "name"])
         self.name, self.folder = str(config.name), Path(config.folder).absolute()
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
@@ -51,7 +50,7 @@ class GridSweeper(BasicSweeper):
         Raises:
             TrainingError: a job failed or did not finish.
         """
-        jobs = grid(self.given)
+        jobs = plans.grid(self.given)
         self._start(len(jobs), [job for job, _ in jobs])
         batch = [[*words, *self.place(job.name)] for job, words in jobs]
         self.validate_batch_is_legal(batch)
@@ -69,9 +68,12 @@ class GridSweeper(BasicSweeper):
 
     def place(self, job: str) -> list[str]:
         """The overrides that tell a job its name and its folder."""
-        return [f"name={quoted(f'{self.name}/{job}')}", f"folder={quoted(str(self.folder / job))}"]
+        return [
+            f"name={plans.quoted(f'{self.name}/{job}')}",
+            f"folder={plans.quoted(str(self.folder / job))}",
+        ]
 
-    def _start(self, n_jobs: int, jobs: list[Job], is_search: bool = False) -> None:
+    def _start(self, n_jobs: int, jobs: list[plans.Job], is_search: bool = False) -> None:
         """Write the plan, and say how many jobs there are and how far they are."""
         assert self.config is not None
         typed = self.config.hydra.overrides
@@ -79,8 +81,8 @@ class GridSweeper(BasicSweeper):
         command = without_passwords(shlex.join(["cxr-train", "-m", *typed.task, *of_hydra]))
         shared = [o for o in self.given if o.key_or_group not in ("name", "folder")]
         fixed = sorted(str(o.input_line) for o in shared if not o.is_sweep_override())
-        plan = Plan(is_search, command, fixed, swept_keys(self.given), n_jobs, jobs)
-        plan = write_plan(self.folder, plan)
+        plan = plans.Plan(is_search, command, fixed, plans.swept_keys(self.given), n_jobs, jobs)
+        plan = plans.write_plan(self.folder, plan)
         counts = Counter(job_state(self.folder / job.name) for job in plan.jobs)
         states: tuple[JobState, ...] = ("finished", "pruned", "unfinished", "failed")
         told = [f"{counts[state]} {state}" for state in states if counts[state]]
@@ -94,7 +96,9 @@ class GridSweeper(BasicSweeper):
         from cxr_lightning.sweeps.page import write_report
 
         write_report(self.folder)
-        states = {j.name: job_state(self.folder / j.name) for j in read_plan(self.folder).jobs}
+        states = {
+            j.name: job_state(self.folder / j.name) for j in plans.read_plan(self.folder).jobs
+        }
         how = {"failed": "failed", "unfinished": "did not end", "waiting": "did not start"}
         sentences = []
         for state, ended in how.items():

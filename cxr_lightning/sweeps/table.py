@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from cxr_lightning.runs.folder import failure, job_state
 from cxr_lightning.runs.writing import write_csv, write_text
@@ -59,30 +60,12 @@ class Tables:
     @property
     def notes(self) -> list[str]:
         """What must be read beside the numbers, in sentences."""
-        said = _about_choosing(self.jobs)
-        for t in self.sets:
-            (name, share), cells = t.largest_class, ", ".join(f"“{c.name}”" for c in t.cells)
-            about = f"{cells} ({len(t.images)} images of {len(t.patients)} patients): always"
-            said.append(
-                f"{about if self.sets[1:] else 'Always'} answering “{name}”, the largest class, is "
-                f"right in {share:.1%}."
-            )
-        if self.sets[1:]:
-            said.append(
-                "Cells that were tested on different images, classes or patients are not compared "
-                "with each other, as a difference may come from the images."
-            )
-        if pooled := [key for key in PARTS if key in self.plan.swept]:
-            said.append(
-                f"The test predictions of a seed are pooled over {' and '.join(pooled)}, and the "
-                "metrics are computed on them; a standard deviation is over values of seed alone."
-            )
-        said += [sentence for cell in self.of_cells for sentence in cell.left_out]
-        if "collapsed" in self.jobs:
-            for of_class, names in self.jobs.groupby("collapsed")["job"]:
-                called = f"every test image is called “{of_class}” by {', '.join(names)}"
-                said.append(f"Collapsed: {called}.")
-        return said
+        finished = self.jobs[self.jobs["status"] == "finished"]
+        chosen = finished[VALIDATION].notna().tolist() if len(finished) else None
+        collapsed = finished.groupby("collapsed")["job"] if len(finished) else ()
+        pooled = [key for key in PARTS if key in self.plan.swept]
+        content = {"tables": self, "chosen": chosen, "collapsed": collapsed, "pooled": pooled}
+        return rendered("notes.txt.j2", content).splitlines()
 
 
 def write_summary(folder: Path) -> None:
@@ -96,8 +79,7 @@ def write_summary(folder: Path) -> None:
 def read_tables(folder: Path, *, with_intervals: bool = False) -> Tables:
     """Read the jobs' folders; with_intervals: also bootstrap the cells, which takes seconds.
 
-    Raises:
-        DataError: `folder` holds no sweep.
+    Raises DataError where `folder` holds no sweep.
     """
     plan = read_plan(folder)
     runs = finished_runs(folder, plan)
@@ -144,6 +126,18 @@ def print_tables(tables: Tables) -> None:
         console.print(Text(note))
 
 
+def rendered(template: str, content: Mapping[str, Any]) -> str:
+    """One of this folder's templates with its content; in HTML, text is text."""
+    environment = Environment(
+        loader=PackageLoader("cxr_lightning.sweeps", "."),
+        autoescape="html" in template,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(content)
+
+
 def short(value: object) -> object:
     """A number that a search has drawn, in three digits; all else as it was typed."""
     text = str(value)
@@ -178,7 +172,7 @@ def _cell(cell: Cell, tested: SameTests | None) -> dict[str, Any]:
     for name, values in cell.values_of.items():
         row[f"test/{name}"] = values.mean()
         row[f"test/{name}/sd"] = values.std(ddof=1) if len(values) > 1 else np.nan
-        if tested is not None and name in tested.metrics:
+        if tested is not None and name in tested.samples:
             mean = tested.mean(cell, name)
             row[f"test/{name}/low"], row[f"test/{name}/high"] = mean.low, mean.high
     return row
@@ -229,22 +223,6 @@ def _percent(row: Mapping[Any, Any], name: str, with_limits: bool) -> str:
         return ""
     text = f"{value:.1f}%" if np.isnan(sd) else f"{value:.1f} ± {sd:.1f}%"
     return f"{text} ({low:.1f}–{high:.1f})" if with_limits and not np.isnan(low) else text
-
-
-def _about_choosing(jobs: pd.DataFrame) -> list[str]:
-    if VALIDATION not in jobs:
-        return []  # nothing is finished
-    validation = jobs.loc[jobs["status"] == "finished", VALIDATION]
-    if validation.isna().all():
-        return [
-            "There are no validation images, so nothing may be chosen by these test numbers. The "
-            "rows are in the order of the sweep."
-        ]
-    said = "The rows are sorted by macro F1 on the validation images, at the tested epoch. Choose "
-    said += "by validation; the test numbers are for reporting."
-    if validation.isna().any():
-        said += " Runs without validation images stand last and cannot be chosen."
-    return [said]
 
 
 def _markdown(texts: pd.DataFrame) -> str:

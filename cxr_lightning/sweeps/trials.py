@@ -1,16 +1,58 @@
-"""A study's trials: by what they are judged, which of them count, and which are the best."""
+"""A study's space, what its trials are judged by, which of them count, and which are the best."""
 
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
 import pandas as pd
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
+from optuna import distributions
+from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from cxr_lightning.errors import ConfigError
-from cxr_lightning.sweeps.space import as_text
+
+
+def distribution(override: Override) -> BaseDistribution:
+    """The distribution of a swept override.
+
+    `interval` is continuous, or whole numbers within `int(…)`; `tag(log, …)` makes it logarithmic.
+    `range` of whole numbers is whole numbers; all else is a choice among what Hydra would sweep.
+    Raises ConfigError where there are no such values.
+    """
+    value = override.value()
+    if isinstance(value, IntervalSweep):
+        low, high, log = value.start, value.end, "log" in value.tags
+        assert low is not None and high is not None
+        try:
+            if isinstance(low, int) and isinstance(high, int):  # Hydra makes plain ones floats
+                return distributions.IntDistribution(low, high, log=log)
+            return distributions.FloatDistribution(low, high, log=log)
+        except ValueError as error:
+            raise ConfigError(f"`{override.input_line}` has no values: {error}") from None
+    if isinstance(value, RangeSweep):
+        numbers = list(value.range())
+        if len(numbers) > 1 and all(isinstance(number, int) for number in numbers):
+            low, high = int(min(numbers)), int(max(numbers))
+            return distributions.IntDistribution(
+                low, high, step=abs(int(numbers[1]) - int(numbers[0]))
+            )
+    if isinstance(value, ChoiceSweep | RangeSweep):
+        return distributions.CategoricalDistribution(list(override.sweep_string_iterator()))
+    raise ConfigError(f"`{override.input_line}` cannot be searched: use choice, interval or range.")
+
+
+def is_finite(space: Mapping[str, BaseDistribution]) -> bool:
+    """Whether all points can be tried."""
+    return not any(isinstance(one, distributions.FloatDistribution) for one in space.values())
+
+
+def as_text(point: Mapping[str, Any]) -> dict[str, str]:
+    """A point's values as Hydra reads them back, with every digit; a choice as it was typed."""
+    return {key: value if isinstance(value, str) else repr(value) for key, value in point.items()}
 
 
 def check_objectives(objectives: Mapping[str, str], has_validation: bool) -> None:
@@ -31,12 +73,9 @@ def check_objectives(objectives: Mapping[str, str], has_validation: bool) -> Non
 
 
 def objective_values(folder: Path, objectives: Mapping[str, str]) -> list[float] | None:
-    """The objectives at the best epoch of the first one, from a job's `curves.csv`.
+    """The objectives at the best epoch of the first one, in a job's `curves.csv`.
 
-    None: one of them is not finite there.
-
-    Raises:
-        ConfigError: the run did not log an objective; it names what there is.
+    None: one of them is not finite there. Raises ConfigError where one was not logged.
     """
     curves = pd.read_csv(folder / "curves.csv")
     if missing := [name for name in objectives if name not in curves]:

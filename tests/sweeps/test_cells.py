@@ -30,7 +30,9 @@ def test_cells_and_seeds_stand_in_the_sweeps_order_images_by_path(tmp_path: Path
         backwards = [table[0], *table[:0:-1]]
         (tmp_path / job.name / "predictions.csv").write_text("\n".join(backwards) + "\n")
     b, a = cells(tmp_path, jobs)
-    assert [(cell.name, [seed.name for seed in cell.seeds]) for cell in (b, a)] == [
+    assert [
+        (cell.name, [seed.runs[0].job.values["seed"] for seed in cell.seeds]) for cell in (b, a)
+    ] == [
         ("b", ["1", "0"]),
         ("a", ["1", "0"]),
     ]
@@ -120,7 +122,7 @@ def test_a_seed_of_which_a_fold_is_missing_is_left_out_and_said(tmp_path: Path) 
         (tmp_path / name / "metrics.json").unlink()
     (tmp_path / "model-b_seed-1_split.fold-1" / "predictions.csv").unlink()
     a, b = cells(tmp_path, jobs)
-    assert ([seed.name for seed in a.seeds], b.seeds) == (["0"], [])
+    assert ([seed.runs[0].job.values["seed"] for seed in a.seeds], b.seeds) == (["0"], [])
     until = "is left out until all its folds and split seeds are finished: 2 of 3 are."
     assert a.left_out == [f"“a”, seed 1 {until}"]
     assert b.left_out == [

@@ -17,8 +17,7 @@ from hydra.plugins.launcher import Launcher
 from cxr_lightning.errors import ConfigError
 from cxr_lightning.runs.study import STORAGE_VARIABLE, hand_to_jobs, open_storage
 from cxr_lightning.sweeps import search as search_module
-from cxr_lightning.sweeps.naming import quoted
-from cxr_lightning.sweeps.plan import Plan, read_plan, write_plan
+from cxr_lightning.sweeps.plan import Plan, quoted, read_plan, write_plan
 from cxr_lightning.sweeps.search import Search, run_search
 from cxr_lightning.sweeps.trials import counted
 

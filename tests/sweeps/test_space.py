@@ -12,7 +12,7 @@ from optuna.distributions import (
 )
 
 from cxr_lightning.errors import ConfigError
-from cxr_lightning.sweeps.space import as_text, distribution, is_finite
+from cxr_lightning.sweeps.trials import as_text, distribution, is_finite
 
 
 def space(*typed: str) -> dict[str, BaseDistribution]:

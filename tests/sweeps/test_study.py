@@ -94,15 +94,20 @@ def test_the_study_is_where_the_url_says(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "options", "difference"),
     [
-        ([LOG, AB, "trainer.max_epochs=2"], {}, "overrides (none) (now trainer.max_epochs=2)"),
-        (["lr=interval(1e-4, 1e-1)", AB], {}, "params lr: FloatDistribution"),
-        ([LOG, "model=choice(a, b, c)"], {}, "params lr: FloatDistribution"),
+        ([LOG, AB, "trainer.max_epochs=2"], {}, "trainer.max_epochs=2"),
+        (["lr=interval(1e-4, 1e-1)", AB], {}, f"lr=interval(1e-4, 1e-1), {LOG}"),
+        ([LOG, "model=choice(a, b, c)"], {}, f"{AB}, model=choice(a, b, c)"),
         (
             [LOG, AB],
             {"objectives": {"val/loss": "minimize"}},
-            "objectives val/f1_macro: maximize (now val/loss: minimize)",
+            "objectives={val/f1_macro: maximize}, objectives={val/loss: minimize}",
         ),
-        ([LOG, AB], {"objectives": TWO}, "objectives val/f1_macro: maximize (now "),
+        (
+            [LOG, AB],
+            {"objectives": TWO},
+            "objectives={val/f1_macro: maximize, val/loss: minimize}, objectives={val/f1_macro: "
+            "maximize}",
+        ),
     ],
 )
 def test_a_study_is_not_continued_as_another(
@@ -112,8 +117,10 @@ def test_a_study_is_not_continued_as_another(
     open_search(tmp_path, LOG, AB, n_trials=9, seed=1)  # that is no other search
     with pytest.raises(ConfigError) as refused:
         open_search(tmp_path, *words, **options)
-    assert str(refused.value).startswith(f"{tmp_path} holds a search with other {difference}")
-    assert str(refused.value).endswith("give the same values to continue that search.")
+    assert str(refused.value) == (
+        f"{tmp_path} holds another search; it differs in {difference}. Choose another name=…, or "
+        "give the same values to continue that search."
+    )
 
 
 def test_a_study_may_be_continued_with_other_loader_workers(tmp_path: Path) -> None:
