@@ -1,6 +1,7 @@
 """What a report shows of a search: its best trials and Optuna's pictures of the study."""
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pandas as pd
 import yaml
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 from optuna.visualization import matplotlib as optuna_charts
 
 from cxr_lightning.runs.study import open_storage
@@ -57,19 +58,30 @@ def study_results(folder: Path, plan: Plan) -> StudyResults | None:
 
 def pictures(study: optuna.Study, objectives: list[str]) -> list[tuple[str, Figure, str]]:
     """Title, figure and words of Optuna's pictures, of two complete trials or more."""
-    if len(study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])) < 2:
+    n_complete = len(study.get_trials(deepcopy=False, states=[TrialState.COMPLETE]))
+    if n_complete < 2:
         return []
+    name = objectives[0]  # of several, the study knows the names
+    plots: dict[str, Callable[[], object]] = {
+        "history": lambda: optuna_charts.plot_optimization_history(study, target_name=name),
+        "Pareto front": lambda: optuna_charts.plot_pareto_front(study, target_names=objectives),
+        "importance of each parameter": lambda: optuna_charts.plot_param_importances(
+            study, target_name=name
+        ),
+        "trials by parameters, dark is good": lambda: optuna_charts.plot_parallel_coordinate(
+            study, target_name=name
+        ),
+    }
+    del plots["Pareto front" if len(objectives) == 1 else "history"]
+    if len(objectives) > 3:
+        del plots["Pareto front"]  # it has an axis for each
     drawn = []
     # Optuna sets the style of all later charts and keeps its figures in pyplot; its functions are
     # "experimental"; labels collide.
     with plt.rc_context(), plt.ioff(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        asked = [picture for i, name in enumerate(objectives) for picture in _asked(study, name, i)]
-        if len(objectives) > 1:
-            words = f"{len(study.best_trials)} trials; no other beats them in both objectives"
-            asked.append(("Pareto front", "plot_pareto_front", {"target_names": objectives}, words))
-        for title, plot, options, words in asked:
-            getattr(optuna_charts, plot)(study, **options)
+        for what, plot in plots.items():
+            plot()
             plt.close(figure := plt.gcf())
             figure.set_size_inches(7.5, 4)
             for where in ("left", "center", "right"):
@@ -77,33 +89,6 @@ def pictures(study: optuna.Study, objectives: list[str]) -> list[tuple[str, Figu
             for axes in figure.axes:
                 axes.grid(False)
                 axes.set_facecolor("white")  # light lines are seen on it, not on the style's grey
-            drawn.append((title, figure, words))
+            words = f"{n_complete} complete trials; their values are in the table of all trials"
+            drawn.append((f"{' and '.join(objectives)}: {what}", figure, words))
     return drawn
-
-
-def _asked(study: optuna.Study, name: str, i: int) -> list[tuple[str, str, dict[str, Any], str]]:
-    """Title, Optuna's function, its options and words of each picture of an objective."""
-    sign = -1 if study.directions[i].name == "MAXIMIZE" else 1
-    is_one = len(study.directions) == 1
-
-    def value(trial: FrozenTrial) -> float:
-        return float(trial.values[i])
-
-    def low_is_good(trial: FrozenTrial) -> float:  # what importance is of, with a target
-        return sign * value(trial)
-
-    about: dict[str, Any] = {"target_name": name, "target": None if is_one else value}
-    towards_best = about | {"target": None if is_one else low_is_good}
-    shares = optuna.importance.get_param_importances(study, target=towards_best["target"])
-    depends = ", ".join(f"{parameter} {share:.2f}" for parameter, share in shares.items())
-    values = [value(t) for t in study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])]
-    ended = f"{len(values)} complete trials, from {min(values):.4f} to {max(values):.4f}"
-    weights = f"Importance of each parameter: {depends}"
-    # With a target, Optuna draws low values dark; without one, good values.
-    lines = f"Trials by parameters, {'dark' if is_one or sign > 0 else 'light'} is good: {name}"
-    each = "Each line is a trial; its values are in the table of all trials"
-    return [
-        (f"History of {name}", "plot_optimization_history", about, ended),
-        (f"What {name} depends on", "plot_param_importances", towards_best, weights),
-        (lines, "plot_parallel_coordinate", about, each),
-    ]

@@ -154,5 +154,5 @@ def test_the_report_shows_the_search_and_its_best_trial(searches: dict[str, Sear
     assert "<p>3 trials: 3 complete</p>" in page
     name = job_of(best)
     assert f"<p>Best: {name}, val/f1_macro {best.value:.4f}, with optim.lr=" in page
-    for title in ("History of val/f1_macro", "What val/f1_macro depends on", "All 3 trials"):
+    for title in ("val/f1_macro: history", "importance of each parameter", "All 3 trials"):
         assert title in page

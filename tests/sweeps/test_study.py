@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 import yaml
@@ -150,6 +151,7 @@ def make_study(folder: Path, values: list[list[float] | None], objectives: dict[
     study = optuna.create_study(
         storage=open_storage(url), study_name="study", directions=list(objectives.values())
     )
+    study.set_metric_names(list(objectives))
     for number, of_trial in enumerate(values):
         study.add_trial(
             create_trial(
@@ -212,25 +214,21 @@ def test_several_trials_have_the_best_and_pictures_of_all(tmp_path: Path) -> Non
         ["2", "pruned", "", "0.003", "a"],
         ["3", "complete", "0.7000", "0.004", "b"],
     ]
-    assert [(chart.title, chart.alt) for chart in results.charts[::2]] == [
-        (
-            "History of val/f1_macro",
-            "History of val/f1_macro. 3 complete trials, from 0.5000 to 0.9000",
-        ),
-        (
-            "Trials by parameters, dark is good: val/f1_macro",
-            "Trials by parameters, dark is good: val/f1_macro. Each line is a trial; its values "
-            "are in the table of all trials",
-        ),
+    titles = [chart.title for chart in results.charts]
+    assert titles == [
+        "val/f1_macro: history",
+        "val/f1_macro: importance of each parameter",
+        "val/f1_macro: trials by parameters, dark is good",
     ]
-    assert results.charts[1].title == "What val/f1_macro depends on"
+    words = "3 complete trials; their values are in the table of all trials"
+    assert [chart.alt for chart in results.charts] == [f"{title}. {words}" for title in titles]
 
 
 def test_the_figures_have_the_values_of_the_trials(tmp_path: Path) -> None:
     figures = drawn(tmp_path, [[0.5], [0.9], None, [0.7]], F1)
-    history = figures["History of val/f1_macro"].axes[0]
+    history = figures["val/f1_macro: history"].axes[0]
     assert history.collections[0].get_offsets().tolist() == [[0, 0.5], [1, 0.9], [3, 0.7]]
-    importances = figures["What val/f1_macro depends on"].axes[0]
+    importances = figures["val/f1_macro: importance of each parameter"].axes[0]
     assert sorted(t.get_text() for t in importances.get_yticklabels()) == ["lr", "model"]
 
 
@@ -250,12 +248,16 @@ def test_two_objectives_have_a_front_and_no_pruning(tmp_path: Path) -> None:
     assert open_search(tmp_path / "two", objectives=TWO).of_jobs["pruner"] == {}
 
 
-def test_each_of_two_objectives_has_its_pictures(tmp_path: Path) -> None:
+def test_two_objectives_are_in_each_picture(tmp_path: Path) -> None:
     figures = drawn(tmp_path, OF_TWO, TWO)
-    assert len(figures) == 7  # three of each objective, and the front
-    loss = figures["History of val/loss"].axes[0].collections[0].get_offsets()
-    assert loss.tolist() == [[0, 0.2], [1, 0.4], [2, 0.3]]
-    assert "Pareto front" in figures
+    front, bars, lines = (figures[title].axes[0] for title in figures)
+    assert next(iter(figures)) == "val/f1_macro and val/loss: Pareto front"
+    points = {tuple(p) for c in front.collections for p in np.asarray(c.get_offsets()).tolist()}
+    assert points == {(0.5, 0.2), (0.9, 0.4), (0.4, 0.3)}
+    legend = bars.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["val/f1_macro", "val/loss"]
+    assert [t.get_text() for t in lines.get_xticklabels()] == [*TWO, "lr", "model"]
 
 
 @pytest.mark.parametrize(
@@ -263,18 +265,20 @@ def test_each_of_two_objectives_has_its_pictures(tmp_path: Path) -> None:
     [
         (F1, [[0.5], [0.9]]),
         ({"val/loss": "minimize"}, [[0.5], [0.9]]),
-        (TWO, [[0.5, 0.2], [0.9, 0.4]]),
+        (TWO, OF_TWO),
     ],
 )
-def test_dark_is_good_where_the_title_says_so(
+def test_dark_is_good(
     goals: dict[str, str], values: list[list[float] | None], tmp_path: Path
 ) -> None:
     figures = drawn(tmp_path, values, goals)
-    for name, direction in goals.items():
-        title = next(t for t in figures if t.startswith("Trials by parameters") and name in t)
-        colours = figures[title].axes[0].collections[0].get_cmap()
-        high_is_dark = sum(colours(1.0)[:3]) < sum(colours(0.0)[:3])
-        assert ("dark is good" in title) == (high_is_dark == (direction == "maximize"))
+    title = next(title for title in figures if "dark is good" in title)
+    lines = figures[title].axes[0].collections[0]
+    shade = lines.get_cmap()(lines.norm(lines.get_array())).sum(axis=1)  # dark is small
+    first = np.asarray(lines.get_segments())[:, 0, 1]  # the height at the first objective
+    goes_up = next(iter(goals.values())) == "maximize"
+    best = first.argmax() if goes_up else first.argmin()
+    assert shade[best] == shade.min() < shade.max()
 
 
 def test_the_pictures_leave_pyplots_style_and_figures_alone(tmp_path: Path) -> None:
