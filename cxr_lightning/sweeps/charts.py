@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 
+import numpy as np
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure
@@ -43,11 +44,11 @@ def intervals(
     rows: Mapping[str, Interval],
     label: str,
     line: tuple[float, str] | None = None,
-    dots: Mapping[str, Sequence[float]] | None = None,
+    dots: Sequence[Sequence[float]] = (),
 ) -> Chart:
     """One row per name with its value and limits; shares, drawn as percent.
 
-    line: where a vertical line stands, and what it means. dots: further values of a row.
+    line: where a vertical line stands, and what it means. dots: further values of each row.
     """
     figure = Figure((WIDTH, 1.1 + 0.42 * len(rows)), layout="constrained")  # no pyplot: no backend
     axes = figure.subplots()
@@ -55,11 +56,10 @@ def intervals(
     axes.set_ylim(len(rows) - 0.4, -0.8)
     axes.grid(axis="x", color="0.9")
     axes.set_axisbelow(True)
-    for row, (name, found) in enumerate(rows.items()):
-        if found.low is not None and found.high is not None:
-            axes.plot([found.low, found.high], [row, row], color="black", linewidth=1.5)
-        axes.plot(found.value, row, "s", color="black")
-        seeds = (dots or {}).get(name, [])
+    limits = np.array([(i.low, i.high) for i in rows.values()], dtype=np.float64)  # None is nan
+    axes.hlines(range(len(rows)), limits[:, 0], limits[:, 1], color="black", linewidth=1.5)
+    axes.plot([i.value for i in rows.values()], range(len(rows)), "s", color="black")
+    for row, seeds in enumerate(dots):
         axes.plot(seeds, [row + 0.25] * len(seeds), "o", mfc="none", color="0.4", ms=4)
     if line is not None:
         axes.axvline(line[0], color="0.5", linestyle=":")

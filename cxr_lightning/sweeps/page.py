@@ -148,11 +148,9 @@ def _cost(cell: Cell) -> dict[str, str]:
 
 
 def _means(tables: Tables, cells: Sequence[Cell], metric: str) -> charts.Chart:
-    ends = [f"test/{metric}{end}" for end in ("", "/low", "/high")]
-    numbers = tables.cells.set_index("cell")[ends].astype(object)
-    numbers = numbers.where(numbers.notna(), None)
-    rows = {cell.name: Interval(*numbers.loc[cell.name]) for cell in cells}
-    dots = {cell.name: cell.values_of[metric].tolist() for cell in cells}
+    tested = {cell.name: t for t in tables.sets for cell in t.cells}
+    rows = {cell.name: tested[cell.name].mean(cell, metric) for cell in cells}
+    dots = [cell.values_of[metric].tolist() for cell in cells]
     label = f"test {COMPARED[metric]}, percent: mean with 95% interval (square), seeds (circles)"
     line = None
     if len(tables.sets) == 1 and metric == "accuracy":

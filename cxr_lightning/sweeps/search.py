@@ -91,7 +91,6 @@ class Search:
                 load_if_exists=True,
             )
             self._refuse_another_search()
-            self.study.set_metric_names(list(self.objectives))
         self.of_jobs = {
             "study": self.study_name,
             "storage": hand_to_jobs(self.storage),

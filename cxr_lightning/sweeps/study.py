@@ -61,7 +61,7 @@ def pictures(study: optuna.Study, objectives: list[str]) -> list[tuple[str, Figu
     n_complete = len(study.get_trials(deepcopy=False, states=[TrialState.COMPLETE]))
     if n_complete < 2:
         return []
-    name = objectives[0]  # of several, the study knows the names
+    name = objectives[0]  # of several, the study is told the names
     plots: dict[str, Callable[[], object]] = {
         "history": lambda: optuna_charts.plot_optimization_history(study, target_name=name),
         "Pareto front": lambda: optuna_charts.plot_pareto_front(study, target_names=objectives),
@@ -80,6 +80,7 @@ def pictures(study: optuna.Study, objectives: list[str]) -> list[tuple[str, Figu
     # "experimental"; labels collide.
     with plt.rc_context(), plt.ioff(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        study.set_metric_names(objectives)
         for what, plot in plots.items():
             plot()
             plt.close(figure := plt.gcf())

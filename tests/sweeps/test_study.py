@@ -151,7 +151,6 @@ def make_study(folder: Path, values: list[list[float] | None], objectives: dict[
     study = optuna.create_study(
         storage=open_storage(url), study_name="study", directions=list(objectives.values())
     )
-    study.set_metric_names(list(objectives))
     for number, of_trial in enumerate(values):
         study.add_trial(
             create_trial(
