@@ -37,10 +37,10 @@ def cell(
     """A cell that was never on disk: probabilities (S, n, C) of images 0.png, 1.png, …"""
     paths = [f"{i}.png" for i in range(len(labels))]
     names = [classes[k] for k in labels]
-    tests = tuple(zip([()] * len(paths), paths, patients or paths, names, strict=True))
+    tests = pd.DataFrame({"path": paths, "group": patients or paths, "label": names, "part": ""})
     metrics = {f"test/recall/{name}": None for name in classes}
     run = Run(Job("job", dict(values)), Path(), {"metrics": metrics}, {"images_root": root})
-    seeds = [Seed(str(i), [run], tests, np.array(labels), p) for i, p in enumerate(probabilities)]
+    seeds = [Seed([run], tests, np.array(labels), p) for p in probabilities]
     return Cell(cell_name(dict(values)), dict(values), len(seeds), len(seeds), seeds, [])
 
 

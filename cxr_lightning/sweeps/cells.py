@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
 
 from cxr_lightning.metrics import Floats, Ints, compute_metrics
 from cxr_lightning.runs.folder import job_state
@@ -15,6 +16,7 @@ from cxr_lightning.runs.writing import read_json
 from cxr_lightning.sweeps.plan import Job, Plan
 
 VALIDATION = "val/f1_macro"  # what rows are sorted by
+PREDICTIONS = "predictions.csv"
 PARTS = ("split.seed", "split.fold")  # they share out a seed's test images
 
 
@@ -26,6 +28,11 @@ class Run:
     folder: Path
     results: dict[str, Any]
     record: dict[str, Any]
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """`config.yaml`."""
+        return dict(yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8")))
 
     @property
     def validation(self) -> float:
@@ -46,44 +53,24 @@ class Run:
         start = "test/recall/"
         return [m.removeprefix(start) for m in self.results["metrics"] if m.startswith(start)]
 
-    @cached_property
-    def predictions(self) -> pd.DataFrame | None:
-        """`predictions.csv` by path, if it is there; all text: a patient may be called 007."""
-        file = self.folder / "predictions.csv"
-        if not file.exists():
-            return None
-        frame = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8")
-        return frame.sort_values("path", ignore_index=True)
-
 
 @dataclass(frozen=True)
 class Seed:
-    """All runs of a seed of a cell: n tests, one below the other, each of an image in a part.
+    """All runs of a seed of a cell: n tests, each of an image in a fold or split.
 
-    tests: part, path, patient and class of each. probabilities: (n, C).
+    tests: path, group (the patient), label (the name of the class) and part (of the fold or split)
+    of each. labels: (n,). probabilities: (n, C).
     """
 
-    name: str
     runs: list[Run]
-    tests: tuple[tuple[tuple[str, ...], str, str, str], ...]
+    tests: pd.DataFrame
     labels: Ints
     probabilities: Floats
 
-    @property
-    def patients(self) -> list[str]:
-        """The patient of each test, (n,)."""
-        return [patient for _, _, patient, _ in self.tests]
-
-    @property
+    @cached_property
     def predicted(self) -> Ints:
         """The most probable class of each test, (n,)."""
-        called: Ints = self.probabilities.argmax(axis=1)
-        return called
-
-    @property
-    def validation(self) -> float:
-        """Mean validation macro F1 of its runs; nan where one has no validation images."""
-        return float(np.mean([run.validation for run in self.runs]))
+        return np.asarray(self.probabilities.argmax(axis=1), dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -101,19 +88,19 @@ class Cell:
     left_out: list[str]
 
     @property
-    def classes(self) -> list[str]:
-        """The names of the classes."""
-        return self.seeds[0].runs[0].classes
-
-    @property
     def runs(self) -> list[Run]:
         """The runs of its seeds."""
         return [run for seed in self.seeds for run in seed.runs]
 
     @property
+    def classes(self) -> list[str]:
+        """The names of the classes."""
+        return self.runs[0].classes
+
+    @property
     def validation(self) -> float:
-        """Mean validation macro F1 over seeds."""
-        return float(np.mean([seed.validation for seed in self.seeds])) if self.seeds else np.nan
+        """Mean validation macro F1; nan where a run has no validation images."""
+        return float(np.mean([run.validation for run in self.runs])) if self.seeds else np.nan
 
     @cached_property
     def values_of(self) -> dict[str, Floats]:
@@ -133,12 +120,11 @@ def finished_runs(folder: Path, plan: Plan) -> list[Run]:
 
 def find_cells(plan: Plan, runs: Sequence[Run]) -> list[Cell]:
     """Every cell of the plan, finished or not, in its order; each trial of a search is one."""
-    done, jobs_of = {run.job.name: run for run in runs}, dict[object, list[Job]]()
+    done, jobs_of = {run.job.name: run for run in runs}, dict[tuple[str, object], list[Job]]()
     for job in plan.jobs:
-        jobs_of.setdefault(job.name if plan.is_search else job.cell, []).append(job)
-    return [
-        _cell(jobs, done, jobs[0].name if plan.is_search else None) for jobs in jobs_of.values()
-    ]
+        name = job.name if plan.is_search else cell_name(dict(job.cell))
+        jobs_of.setdefault((name, job.cell), []).append(job)
+    return [_cell(name, jobs, done) for (name, _), jobs in jobs_of.items()]
 
 
 def cell_name(values: dict[str, str]) -> str:
@@ -154,39 +140,37 @@ def cell_name(values: dict[str, str]) -> str:
     return ", ".join(words) or "all runs"
 
 
-def _cell(jobs: Sequence[Job], done: dict[str, Run], name: str | None) -> Cell:
-    values = dict(jobs[0].cell)
-    name = name or cell_name(values)
-    parts = {_part(job) for job in jobs}
+def _cell(name: str, jobs: Sequence[Job], done: dict[str, Run]) -> Cell:
+    n_parts = len({_part(job) for job in jobs})
     of_seed: dict[str, list[Job]] = {}
     for job in jobs:
         of_seed.setdefault(job.values.get("seed", ""), []).append(job)
-    seeds: list[Seed] = []
-    left_out = []
+    seeds, left_out = [], []
     for seed, its_jobs in of_seed.items():
-        runs = [done[j.name] for j in its_jobs if j.name in done]
-        runs = [run for run in runs if run.predictions is not None]
-        if len(runs) == len(parts):
-            seeds.append(_pool(seed, runs))
+        runs = [done[job.name] for job in its_jobs if job.name in done]
+        runs = [run for run in runs if (run.folder / PREDICTIONS).exists()]
+        if len(runs) == n_parts:
+            seeds.append(_pool(runs))
         elif runs:
             left_out.append(
                 f"“{name}”{', seed ' if seed else ''}{seed} is left out until all its folds and "
-                f"split seeds are finished: {len(runs)} of {len(parts)} are."
+                f"split seeds are finished: {len(runs)} of {n_parts} are."
             )
-    return Cell(name, values, len(jobs), len(of_seed), seeds, left_out)
+    return Cell(name, dict(jobs[0].cell), len(jobs), len(of_seed), seeds, left_out)
 
 
-def _part(job: Job) -> tuple[str, ...]:
-    """Which fold of which split it was tested on."""
-    return tuple(job.values.get(key, "") for key in PARTS)
+def _part(job: Job) -> str:
+    return " ".join(job.values.get(key, "") for key in PARTS)
 
 
-def _pool(name: str, runs: list[Run]) -> Seed:
+def _pool(runs: list[Run]) -> Seed:
     classes, tests, probabilities = runs[0].classes, [], []
     for run in sorted(runs, key=lambda run: _part(run.job)):
-        if (frame := run.predictions) is not None:
-            columns = (frame[column] for column in ("path", "group", "label"))
-            tests += [(_part(run.job), *test) for test in zip(*columns, strict=True)]
-            probabilities.append(frame[classes].to_numpy(dtype=np.float64))
-    labels = np.array([classes.index(label) for *_, label in tests])
-    return Seed(name, runs, tuple(tests), labels, np.concatenate(probabilities))
+        # All text: a patient may be called 007.
+        text: dict[str, Any] = {"dtype": str, "keep_default_na": False, "encoding": "utf-8"}
+        frame = pd.read_csv(run.folder / PREDICTIONS, **text).sort_values("path")
+        tests.append(frame[["path", "group", "label"]].assign(part=_part(run.job)))
+        probabilities.append(frame[classes].to_numpy(dtype=np.float64))
+    pooled = pd.concat(tests, ignore_index=True)
+    labels = pd.Index(classes).get_indexer(pd.Index(pooled["label"])).astype(np.int64)
+    return Seed(runs, pooled, labels, np.concatenate(probabilities))

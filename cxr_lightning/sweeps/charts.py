@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 
+import numpy as np
 import pandas as pd
 from matplotlib import rc_context
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
@@ -44,42 +44,45 @@ def intervals(
     rows: Mapping[str, Interval],
     label: str,
     line: tuple[float, str] | None = None,
-    dots: Mapping[str, Sequence[float]] | None = None,
+    dots: Sequence[Sequence[float]] = (),
 ) -> Chart:
     """One row per name with its value and limits; shares, drawn as percent.
 
-    line: where a vertical line stands, and what it means. dots: further values of a row.
+    line: where a vertical line stands, and what it means. dots: further values of each row.
     """
-    figure, axes = _axes(1.1 + 0.42 * len(rows))
+    figure = Figure((WIDTH, 1.1 + 0.42 * len(rows)), layout="constrained")  # no pyplot: no backend
+    axes = figure.subplots()
     axes.set_yticks(range(len(rows)), list(rows), parse_math=False)  # a name may hold $
     axes.set_ylim(len(rows) - 0.4, -0.8)
     axes.grid(axis="x", color="0.9")
     axes.set_axisbelow(True)
-    for row, (name, found) in enumerate(rows.items()):
-        if found.low is not None and found.high is not None:
-            axes.plot([found.low, found.high], [row, row], color="black", linewidth=1.5)
-        axes.plot(found.value, row, "s", color="black")
-        seeds = (dots or {}).get(name, [])
+    limits = np.array([(i.low, i.high) for i in rows.values()], dtype=np.float64)  # None is nan
+    axes.hlines(range(len(rows)), limits[:, 0], limits[:, 1], color="black", linewidth=1.5)
+    axes.plot([i.value for i in rows.values()], range(len(rows)), "s", color="black")
+    for row, seeds in enumerate(dots):
         axes.plot(seeds, [row + 0.25] * len(seeds), "o", mfc="none", color="0.4", ms=4)
     if line is not None:
         axes.axvline(line[0], color="0.5", linestyle=":")
         axes.text(line[0], -0.6, f" {line[1]}", color="0.3", fontsize=8, va="center")
     axes.xaxis.set_major_formatter(PercentFormatter(1, symbol=""))
     axes.set_xlabel(label)
-    words = [f"{name}: {100 * found.value:.1f} ({in_words(found)})" for name, found in rows.items()]
+    words = [f"{name}: {100 * i.value:.1f} ({i.limits})" for name, i in rows.items()]
     return chart(title, figure, "; ".join(words))
 
 
-def curves(title: str, cells: Mapping[str, Sequence["pd.Series[float]"]]) -> Chart:
-    """One line per cell, the mean over its runs; thin lines are the runs, by epoch."""
-    figure, axes = _axes(3.2)
-    words, styles = [], zip(cycle(COLOURS), cycle(MARKERS), cycle(LINES), strict=False)
+def curves(title: str, cells: Mapping[str, pd.DataFrame]) -> Chart:
+    """One line per cell, the mean over its runs (columns) by epoch; thin lines are the runs."""
+    figure = Figure((WIDTH, 3.2), layout="constrained")
+    axes, words = figure.subplots(), []
+    styles = zip(cycle(COLOURS), cycle(MARKERS), cycle(LINES), strict=False)
     for (name, runs), (colour, marker, line) in zip(cells.items(), styles, strict=False):
-        mean = pd.concat(runs, axis=1).mean(axis=1)
-        for one in runs if len(runs) > 1 else []:
-            axes.plot(one.index + 1, one, linestyle=line, color=colour, alpha=0.35, linewidth=0.7)
+        mean, last = runs.mean(axis=1), runs.ffill().iloc[-1].mean()
+        if runs.shape[1] > 1:
+            axes.plot(
+                runs.index + 1, runs.to_numpy(), line, color=colour, alpha=0.35, linewidth=0.7
+            )
         axes.plot(mean.index + 1, mean, marker, linestyle=line, ms=4, color=colour, label=name)
-        words.append(f"{name} ends at {sum(one.iloc[-1] for one in runs) / len(runs):.3f}")
+        words.append(f"{name} ends at {last:.3f}")
     axes.set(xlabel="epoch", ylabel=title)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     legend = figure.legend(  # beneath the chart, where it hides nothing
@@ -88,15 +91,3 @@ def curves(title: str, cells: Mapping[str, Sequence["pd.Series[float]"]]) -> Cha
     for text in legend.get_texts():
         text.set_parse_math(False)
     return chart(title, figure, "; ".join(words))
-
-
-def in_words(found: Interval) -> str:
-    """The limits, in percent or percentage points."""
-    if found.low is None or found.high is None:
-        return "not estimable"
-    return f"{100 * found.low:.1f} to {100 * found.high:.1f}"
-
-
-def _axes(height: float) -> tuple[Figure, Axes]:
-    figure = Figure((WIDTH, height), layout="constrained")  # without pyplot: it sets no backend
-    return figure, figure.subplots()

@@ -1,25 +1,20 @@
 """What a sweep shows: each cell's mean, each factor's effect, and every pair of cells."""
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import combinations
+from itertools import chain, combinations
 
 import numpy as np
+import pandas as pd
 
-from cxr_lightning.metrics import (
-    FEWEST_PATIENTS,
-    Floats,
-    clopper_pearson,
-    compute_metrics,
-    has_few_patients,
-    resample_patients,
-)
-from cxr_lightning.sweeps.cells import Cell, Seed, cell_name
-from cxr_lightning.sweeps.contrasts import Contrast, Interval, Sample, contrast, holm, sign_flip
+from cxr_lightning import metrics
+from cxr_lightning.metrics import Floats
+from cxr_lightning.sweeps.cells import Cell, Seed
+from cxr_lightning.sweeps.contrasts import Interval, contrast, holm, sign_flip
 
 ALL_PAIRS_UP_TO = 8  # cells: 28 pairs; of more, those with the best cell are shown
+COMPARED = {"accuracy": "accuracy", "f1_macro": "macro F1"}
 
 
 @dataclass(frozen=True)
@@ -29,61 +24,73 @@ class SameTests:
     cells: list[Cell]
     n_resamples: int
 
-    @property
-    def classes(self) -> list[str]:
-        """The names of the classes."""
-        return self.cells[0].classes
-
     @cached_property
-    def images(self) -> dict[str, tuple[str, str]]:
-        """Path to patient and class, of every image."""
-        return {p: (g, k) for seed in self.cells[0].seeds for _, p, g, k in seed.tests}
+    def images(self) -> pd.DataFrame:
+        """Path, group (the patient) and label of every image."""
+        return pd.concat([s.tests for s in self.cells[0].seeds]).drop_duplicates("path")
 
     @cached_property
     def patients(self) -> list[str]:
         """The patients, each once."""
-        return sorted({patient for patient, _ in self.images.values()})
+        return sorted(set(self.images["group"]))
 
     @cached_property
     def largest_class(self) -> tuple[str, float]:
         """The most frequent class, and how often always answering it is right."""
         counts = np.bincount(np.concatenate([seed.labels for seed in self.cells[0].seeds]))
-        return self.classes[int(counts.argmax())], float(counts.max() / counts.sum())
-
-    @property
-    def metrics(self) -> list[str]:
-        """The metrics in `samples`: those that are compared or shown with an interval."""
-        return ["accuracy", "f1_macro", *(f"recall/{name}" for name in self.classes)]
+        return self.cells[0].classes[int(counts.argmax())], float(counts.max() / counts.sum())
 
     @cached_property
-    def samples(self) -> dict[str, dict[str, Sample]]:
-        """Metric to cell name to its values and their bootstrap, the same patients for all."""
-        resampled = {
-            cell.name: [self._resampled(seed) for seed in cell.seeds] for cell in self.cells
-        }
+    def samples(self) -> dict[str, dict[str, Floats]]:
+        """Metric to cell name to (S, 1 + R): each seed's value, then those of the resamples.
+
+        The metrics are those that are compared or shown with an interval.
+        """
+        sampled = {cell.name: [self._sampled(seed) for seed in cell.seeds] for cell in self.cells}
         return {
-            metric: {
-                cell.name: Sample(
-                    cell.values_of[metric], np.stack([m[metric] for m in resampled[cell.name]])
-                )
-                for cell in self.cells
-            }
-            for metric in self.metrics
+            metric: {name: np.stack([s[metric] for s in seeds]) for name, seeds in sampled.items()}
+            for metric in (*COMPARED, *(f"recall/{name}" for name in self.cells[0].classes))
         }
 
-    def _resampled(self, seed: Seed) -> dict[str, Floats]:
-        """Each metric in every resample, (R,)."""
-        row_of = {patient: i for i, patient in enumerate(self.patients)}
-        rows = [row_of[patient] for patient in seed.patients]
+    def _sampled(self, seed: Seed) -> dict[str, Floats]:
+        """Each metric of the tests as they are and in every resample, the same for all seeds."""
+        rows = pd.Index(self.patients).get_indexer(pd.Index(seed.tests["group"]))
+        as_they_are = np.ones((1, len(self.patients)))
+        resamples = metrics.resample_patients(self.patients, self.n_resamples, seed=0)
+        tests = (seed.labels, seed.probabilities, self.cells[0].classes)
         parts = [
-            compute_metrics(
-                seed.labels, seed.probabilities, self.classes, w[:, rows], ranking=False
-            )
-            for times in resample_patients(self.patients, self.n_resamples, seed=0)
+            metrics.compute_metrics(*tests, weights[:, rows], ranking=False)
+            for times in chain([as_they_are], resamples)
             # An image that several splits test has several rows: keep the weights' memory bounded.
-            for w in np.array_split(times, min(len(times), -(-len(rows) // len(row_of))))
+            for weights in np.array_split(times, min(len(times), -(-len(rows) // times.shape[1])))
         ]
-        return {name: np.concatenate([part[name] for part in parts]) for name in self.metrics}
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def mean(self, cell: Cell, metric: str) -> Interval:
+        """A cell's mean over its seeds, within the bounds of the metric (0 to 1).
+
+        accuracy and recall/k with fewer than ten patients who have an error, or a success, in one
+        of the seeds: Clopper-Pearson on patients, as in `metrics.estimate`; with seeds, no narrower
+        than what their spread gives.
+        """
+        mean = contrast(self.samples[metric], {cell.name: 1.0}, len(self.patients))
+        limits = [limit for limit in (mean.low, mean.high) if limit is not None]
+        if metric == "f1_macro":
+            if self.images.groupby("label")["group"].nunique().min() == 1:
+                limits = []  # a class of one patient: a bootstrap cannot draw another
+        elif not np.isnan(mean.value):
+            few, n, of_class = False, 0, metric.partition("/")[2]
+            for seed in cell.seeds:
+                concerned = (seed.tests["label"] == of_class).to_numpy() | (not of_class)
+                patients = seed.tests["group"].to_numpy()[concerned]
+                right = (seed.predicted == seed.labels)[concerned]
+                few, n = few or metrics.has_few_patients(patients, right), max(n, len({*patients}))
+            if few:
+                exact = metrics.clopper_pearson(mean.value * n, n)
+                limits = [*exact, *(limits if len(cell.seeds) > 1 else [])]
+        if not limits:
+            return Interval(mean.value)
+        return Interval(mean.value, max(0.0, min(limits)), min(1.0, max(limits)))
 
 
 @dataclass(frozen=True)
@@ -92,24 +99,22 @@ class Effect:
 
     name: str
     pairs: int
-    accuracy: Contrast
-    f1_macro: Contrast
+    of: dict[str, Interval]  # by metric
 
 
 @dataclass(frozen=True)
 class Comparison:
     """Two cells on the same tests: difference of accuracy (first - second) and its one p.
 
-    test: how p was found. p: None where it cannot be estimated; it counts as 1 for p_holm, which is
-    corrected for all pairs of the sweep's cells. n: images.
+    test: how p was found. A p that cannot be estimated counts as 1 for p_holm, which is corrected
+    for all pairs of the sweep's cells. n: images.
     """
 
     first: str
     second: str
-    difference: Contrast
+    difference: Interval
     test: str
     is_of_networks: bool
-    p: float | None
     p_holm: float
     n: int
 
@@ -118,13 +123,13 @@ class Comparison:
         """The result in words, at the 5% level after Holm's correction."""
         points = f"{100 * abs(self.difference.value):.1f} points"
         both = f"“{self.first}” and “{self.second}”"
-        if self.p is None and self.difference.value:
+        if self.difference.p is None and self.difference.value:
             return f"{both} differ by {points}; how much of it is chance cannot be estimated."
         if self.p_holm >= 0.05:
             return f"{both} cannot be distinguished with {self.n} test images."
-        better, worse = (
-            (self.first, self.second) if self.difference.value > 0 else (self.second, self.first)
-        )
+        better, worse = self.first, self.second
+        if self.difference.value < 0:
+            better, worse = worse, better
         result = f"“{better}” is more accurate than “{worse}”, by {points}."
         return f"Of these networks, {result}" if self.is_of_networks else result
 
@@ -134,43 +139,9 @@ def same_tests(cells: Sequence[Cell], n_resamples: int) -> list[SameTests]:
     sets: dict[object, list[Cell]] = {}
     for cell in cells:
         if cell.seeds:
-            tests = frozenset(seed.tests for seed in cell.seeds)
+            tests = frozenset(frozenset(s.tests.itertuples(index=False)) for s in cell.seeds)
             sets.setdefault((tuple(cell.classes), tests), []).append(cell)
     return [SameTests(members, n_resamples) for members in sets.values()]
-
-
-def mean_intervals(tested: SameTests) -> dict[str, dict[str, Interval]]:
-    """Cell name to metric to mean over seeds with its interval."""
-    return {c.name: {m: _mean(tested, c, m) for m in tested.metrics} for c in tested.cells}
-
-
-def _mean(tested: SameTests, cell: Cell, metric: str) -> Interval:
-    """A cell's mean over its seeds, within the bounds of the metric (0 to 1).
-
-    accuracy and recall/k with fewer than ten patients who have an error, or a success, in one of
-    the seeds: Clopper-Pearson on patients, as in `metrics.estimate`; with seeds, no narrower than
-    what their spread gives.
-    """
-    mean = contrast(tested.samples[metric], {cell.name: 1.0}, len(tested.patients))
-    limits = [limit for limit in (mean.low, mean.high) if limit is not None]
-    name, _, of_class = metric.partition("/")
-    if name != "f1_macro" and not np.isnan(mean.value):
-        few, n = False, 0
-        for seed in cell.seeds:
-            concerned = np.ones(len(seed.labels), dtype=bool)
-            if of_class:
-                concerned = seed.labels == tested.classes.index(of_class)
-            patients = np.array(seed.patients)[concerned]
-            few |= has_few_patients(patients, (seed.predicted == seed.labels)[concerned])
-            n = max(n, len(set(patients)))
-        if few:
-            exact = clopper_pearson(mean.value * n, n)
-            limits = [*exact, *(limits if len(cell.seeds) > 1 else [])]
-    elif name == "f1_macro" and 1 in Counter(k for _, k in set(tested.images.values())).values():
-        limits = []  # a class of one patient: a bootstrap cannot draw another
-    if not limits:
-        return Interval(mean.value, None, None)
-    return Interval(mean.value, max(0.0, min(limits)), min(1.0, max(limits)))
 
 
 def effects(tested: SameTests, suffix: str = "") -> list[Effect]:
@@ -178,23 +149,21 @@ def effects(tested: SameTests, suffix: str = "") -> list[Effect]:
 
     suffix: what is added to the names, to tell one set of test images from another.
     """
-    found, cells = [], tested.cells
-    for factor in dict.fromkeys(key for cell in cells for key in cell.values):
-        first, *others = dict.fromkeys(cell.values.get(factor, "") for cell in cells)
-        for level in others:
-            matched = _matched(cells, factor, first, level)
-            if not matched:
-                continue
-            weights: dict[str, float] = {}
-            for reference, other in matched:
-                weights[other.name] = 1 / len(matched)
-                weights[reference.name] = -1 / len(matched)
-            accuracy, f1_macro = (
-                contrast(tested.samples[metric], weights, len(tested.patients))
-                for metric in ("accuracy", "f1_macro")
-            )
-            name = f"{factor}: {first} → {level}{suffix}"
-            found.append(Effect(name, len(matched), accuracy, f1_macro))
+    found = []
+    for factor in dict.fromkeys(key for cell in tested.cells for key in cell.values):
+        by_level: dict[str, dict[frozenset[tuple[str, str]], str]] = {}
+        for cell in tested.cells:
+            others = frozenset((k, v) for k, v in cell.values.items() if k != factor)
+            by_level.setdefault(cell.values.get(factor, ""), {})[others] = cell.name
+        (first, reference), *further = by_level.items()
+        for level, of_level in further:
+            matched = [others for others in reference if others in of_level]
+            weights = {of_level[others]: 1 / len(matched) for others in matched}
+            weights |= {reference[others]: -1 / len(matched) for others in matched}
+            if matched:
+                n = len(tested.patients)
+                of = {metric: contrast(tested.samples[metric], weights, n) for metric in COMPARED}
+                found.append(Effect(f"{factor}: {first} → {level}{suffix}", len(matched), of))
     return found
 
 
@@ -206,17 +175,13 @@ def comparisons(sets: Sequence[SameTests]) -> list[Comparison]:
     does not matter which were chosen.
     """
     pairs = [(tested, *pair) for tested in sets for pair in combinations(tested.cells, 2)]
-    compared = [_difference(*pair) for pair in pairs]
-    adjusted = holm([1.0 if p is None else p for _, _, p in compared])
-    found = []
-    for (tested, first, second), (difference, test, p), p_holm in zip(
-        pairs, compared, adjusted, strict=True
-    ):
-        if len(tested.cells) <= ALL_PAIRS_UP_TO or _best(tested.cells) in (first, second):
-            names, is_single = (first.name, second.name), 1 in (len(first.seeds), len(second.seeds))
-            n = len(tested.images)
-            found.append(Comparison(*names, difference, test, is_single, p, p_holm, n))
-    return found
+    compared = [_compare(*pair) for pair in pairs]
+    adjusted = holm([1.0 if c.difference.p is None else c.difference.p for c in compared])
+    return [
+        replace(comparison, p_holm=p)
+        for (tested, *pair), comparison, p in zip(pairs, compared, adjusted, strict=True)
+        if len(tested.cells) <= ALL_PAIRS_UP_TO or _best(tested.cells) in pair
+    ]
 
 
 def _best(cells: Sequence[Cell]) -> Cell:
@@ -225,34 +190,17 @@ def _best(cells: Sequence[Cell]) -> Cell:
     return max(cells, key=lambda cell: cell.validation)
 
 
-def _difference(tested: SameTests, first: Cell, second: Cell) -> tuple[Contrast, str, float | None]:
-    """First less second with its interval, the name of the test, and its p."""
+def _compare(tested: SameTests, first: Cell, second: Cell) -> Comparison:
     weights, n_patients = {first.name: 1.0, second.name: -1.0}, len(tested.patients)
-    difference = contrast(tested.samples["accuracy"], weights, n_patients)
-    if len(first.seeds) > 1 or len(second.seeds) > 1:
-        return difference, "t contrast", difference.p
-    (one,), (other,) = first.seeds, second.seeds
-    won = (one.predicted == one.labels).astype(np.int64) - (other.predicted == other.labels)
-    by_patient = np.zeros(n_patients, dtype=np.int64)
-    np.add.at(by_patient, np.unique(one.patients, return_inverse=True)[1], won)
-    if np.count_nonzero(by_patient) < FEWEST_PATIENTS:
-        # A bootstrap cannot draw what it has not seen.
-        difference = Contrast(difference.value, None, None, None)
-    test = "McNemar, exact" if n_patients == len(won) else "sign flip by patient, exact"
-    return difference, test, sign_flip(by_patient)
-
-
-def _matched(
-    cells: Sequence[Cell], factor: str, reference: str, level: str
-) -> list[tuple[Cell, Cell]]:
-    """Pairs of cells that differ in the factor alone."""
-
-    def others(cell: Cell) -> str:
-        return cell_name({k: v for k, v in cell.values.items() if k != factor})
-
-    of_level = {others(cell): cell for cell in cells if cell.values.get(factor, "") == level}
-    return [
-        (cell, of_level[others(cell)])
-        for cell in cells
-        if cell.values.get(factor, "") == reference and others(cell) in of_level
-    ]
+    difference, test = contrast(tested.samples["accuracy"], weights, n_patients), "t contrast"
+    n_seeds = (len(first.seeds), len(second.seeds))
+    if n_seeds == (1, 1):
+        (one,), (other,) = first.seeds, second.seeds
+        won = (one.predicted == one.labels).astype(np.int64) - (other.predicted == other.labels)
+        by_patient = pd.Series(won).groupby(one.tests["group"]).sum()
+        if np.count_nonzero(by_patient) < metrics.FEWEST_PATIENTS:
+            difference = Interval(difference.value)  # a bootstrap cannot draw what it has not seen
+        difference = replace(difference, p=sign_flip(by_patient))
+        test = "McNemar, exact" if n_patients == len(won) else "sign flip by patient, exact"
+    about = (difference, test, 1 in n_seeds, 1.0, len(tested.images))
+    return Comparison(first.name, second.name, *about)

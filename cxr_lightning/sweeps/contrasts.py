@@ -16,13 +16,18 @@ more, has Banerjee's interval: each source with its own t, half² = sum of t² *
 two and three seeds that differ much, Satterthwaite's covered a mean in .88 and .91 of sweeps and
 Banerjee's in .96; for differences Satterthwaite's kept the 5% level, but not the far tail that
 Holm's correction of many pairs needs: five seeds are better than three.
+
 Where every cell has a single seed: percentiles of the bootstrap, and the p-value of `sign_flip`.
+Simulated with 40 to 100 patients and accuracies near 0.9, a t interval with SE_p covered as well
+for equal networks (.944-.977, percentiles .939-.977), but less for unequal ones (.928-.948,
+percentiles .939-.956) and for means of 100 patients (.881-.945, percentiles .939-.961).
+
 Where nothing changes the value, or there is one patient, there are no limits and no p.
 
-Sources: Welch, Biometrika 34 (1947) 28, and Satterthwaite, Biometrics Bulletin 2 (1946) 110;
-Banerjee, Sankhya 22 (1960) 351; Pitman, J. R. Stat. Soc. Suppl. 4 (1937) 119, for `sign_flip`;
-McNemar, Psychometrika 12 (1947) 153; Field & Welsh, J. R. Stat. Soc. B 69 (2007) 369, for
-resampling clusters; Holm, Scand. J. Statist. 6 (1979) 65.
+Sources: Welch, Biometrika 34 (1947) 28; Satterthwaite, Biometrics Bulletin 2 (1946) 110; Banerjee,
+Sankhya 22 (1960) 351; Pitman, J. R. Stat. Soc. Suppl. 4 (1937) 119, for `sign_flip`; McNemar,
+Psychometrika 12 (1947) 153; Field & Welsh, J. R. Stat. Soc. B 69 (2007) 369, for resampling
+clusters; Holm, Scand. J. Statist. 6 (1979) 65.
 """
 
 import math
@@ -30,35 +35,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import stats
 
-Floats = NDArray[np.float64]
+from cxr_lightning.metrics import Floats
+
 NOTHING = 1e-12  # a spread this small comes from rounding, not from chance
 
 
 @dataclass(frozen=True)
-class Sample:
-    """A metric of a cell: for each seed (S,), and for each resample of patients (S, R)."""
-
-    values: Floats
-    resampled: Floats
-
-
-@dataclass(frozen=True)
 class Interval:
-    """A value with its 95% limits; None: not estimable."""
+    """A value, its 95% limits and its two-sided p; None: not estimable."""
 
     value: float
-    low: float | None
-    high: float | None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
 
-
-@dataclass(frozen=True)
-class Contrast(Interval):
-    """A weighted sum of cells. p: two-sided; None for single seeds and where not estimable."""
-
-    p: float | None
+    @property
+    def limits(self) -> str:
+        """The limits in percent or percentage points."""
+        if self.low is None or self.high is None:
+            return "not estimable"
+        return f"{100 * self.low:.1f} to {100 * self.high:.1f}"
 
 
 def sign_flip(differences: ArrayLike) -> float:
@@ -84,45 +83,39 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
     The i-th smallest of m is multiplied by m - i + 1; never smaller than one before it, nor over 1.
     """
-    order = np.argsort(p_values, kind="stable")
-    m, adjusted, largest = len(p_values), [0.0] * len(p_values), 0.0
-    for rank, i in enumerate(order):
-        largest = max(largest, min(1.0, (m - rank) * p_values[i]))
-        adjusted[i] = largest
-    return adjusted
+    p, order = np.asarray(p_values, dtype=float), np.argsort(p_values, kind="stable")
+    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(stepped, 1.0)
+    return list(adjusted.tolist())
 
 
 def contrast(
-    samples: Mapping[str, Sample], weights: Mapping[str, float], n_patients: int
-) -> Contrast:
-    """The weighted sum over cells, by name; cells without a weight are left out.
+    samples: Mapping[str, Floats], weights: Mapping[str, float], n_patients: int
+) -> Interval:
+    """The weighted sum over the cells with a weight, by name.
 
-    Raises ValueError if the cells with a weight differ in resamples, or one is not in `samples`.
+    samples: (S, 1 + R) per cell: a metric of each seed, as it is and in each resample of patients.
     """
-    used = {name: w for name, w in weights.items() if w}
-    if missing := used.keys() - samples.keys():
-        raise ValueError(f"No sample of {', '.join(sorted(missing))}.")
-    value = float(sum(w * samples[name].values.mean() for name, w in used.items()))
-    drawn = np.asarray(sum(w * samples[name].resampled.mean(axis=0) for name, w in used.items()))
-    drawn = drawn[~np.isnan(drawn)]
+    total = np.asarray(sum(w * samples[name].mean(axis=0) for name, w in weights.items()))
+    value, drawn = float(total[0]), total[1:][~np.isnan(total[1:])]
     if np.isnan(value) or n_patients < 2 or len(drawn) < 2:  # nan: recall of an absent class
-        return Contrast(value, None, None, None)
-    several = {name: w for name, w in used.items() if len(samples[name].values) > 1}
-    if not several:
-        low, high = np.quantile(drawn, [0.025, 0.975]).tolist()
-        is_fixed = high - low < NOTHING
-        return Contrast(value, None if is_fixed else low, None if is_fixed else high, None)
+        return Interval(value)
     parts = [(float(drawn.var(ddof=1)), n_patients - 1)]
-    for name, w in several.items():
-        seeds = samples[name].values
-        parts.append((float(w**2 * seeds.var(ddof=1)) / len(seeds), len(seeds) - 1))
+    for name, w in weights.items():
+        if (n := len(seeds := samples[name][:, 0])) > 1:
+            parts.append((float(w**2 * seeds.var(ddof=1)) / n, n - 1))
+    if len(parts) == 1:
+        low, high = np.quantile(drawn, [0.025, 0.975]).tolist()
+        return Interval(value) if high - low < NOTHING else Interval(value, low, high)
     variance = sum(part for part, _ in parts)
     if variance < NOTHING**2:
-        return Contrast(value, None, None, None)
+        return Interval(value)
     df = variance**2 / sum(part**2 / freedom for part, freedom in parts)
     error = math.sqrt(variance)
     half = float(stats.t.ppf(0.975, df)) * error
-    if len(used) == 1:
+    if len(weights) == 1:
         half = math.sqrt(sum(float(stats.t.ppf(0.975, f)) ** 2 * part for part, f in parts))
-    p = 2 * float(stats.t.sf(abs(value) / error, df))
-    return Contrast(value, value - half, value + half, p)
+    return Interval(
+        value, value - half, value + half, 2 * float(stats.t.sf(abs(value) / error, df))
+    )

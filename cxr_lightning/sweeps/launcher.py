@@ -1,8 +1,7 @@
 """hydra/launcher=processes: the jobs of a sweep side by side on this machine.
 
 A job is a single run as it would be typed, in a new interpreter and a session of its own. On Linux
-a job also gets SIGTERM when the sweep's process dies, even by SIGKILL; elsewhere such a job runs to
-its end.
+it gets SIGTERM when the sweep's process dies, even by SIGKILL; elsewhere it runs to its end.
 """
 
 import contextlib
@@ -13,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -26,24 +25,70 @@ from cxr_lightning.errors import ConfigError
 from cxr_lightning.machine import usable_cores
 from cxr_lightning.runs.folder import ERROR, job_state, refuse
 from cxr_lightning.runs.writing import write_text
-from cxr_lightning.sweeps.naming import quoted
+from cxr_lightning.sweeps.plan import quoted
 from cxr_lightning.sweeps.slots import Slot, slots, visible_gpus
 
 LAST_LINES = 15
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-OF_THE_SWEEP = ("mode", "launcher", "sweeper", "sweep", "run")  # parts of Hydra's configuration
-
-NextJob = Callable[[], tuple[int, Sequence[str]] | None]
-"""The next job's number and overrides; None where there is none at the moment."""
+OF_THE_SWEEP = ("", "mode", "launcher", "sweeper", "sweep", "run")  # in Hydra's configuration
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Process:
     """A job's composed configuration, the command line of its process, and where it writes."""
 
     config: DictConfig
     command: list[str]
     folder: Path
+    popen: "subprocess.Popen[bytes]" = field(init=False)
+
+    def start(self, slot: Slot) -> None:
+        """Start it in its slot, with its output in `output.log`."""
+        parent = os.getpid()
+        # Set by `cli` for itself; a job's errors are sentences, with the trace in error.txt.
+        environment = {k: v for k, v in os.environ.items() if k != "HYDRA_FULL_ERROR"}
+        libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+        def in_child() -> None:
+            if hasattr(os, "sched_setaffinity"):
+                os.sched_setaffinity(0, slot.cores)
+            if libc is not None:
+                libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+                if os.getppid() != parent:  # it died in between
+                    os.kill(os.getpid(), signal.SIGTERM)
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "output.log").open("ab") as output:
+            self.popen = subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment | slot.environment(),
+                start_new_session=True,  # Ctrl-C reaches the sweep alone, which then asks its jobs
+                preexec_fn=in_child,  # noqa: PLW1509 (it takes no lock)
+            )
+
+    def kill(self) -> None:
+        """End it and whatever it has left running."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.popen.pid, signal.SIGKILL)
+        self.popen.wait()
+
+    def tell_failure(self) -> None:
+        """Show why it failed, if it did, and record it where the job itself could not."""
+        if (status := self.popen.returncode) == 0:
+            return
+        text = (self.folder / "output.log").read_text(encoding="utf-8", errors="replace")
+        log, state = text.splitlines(), job_state(self.folder)
+        if state != "failed" and status == 1:
+            refuse(self.folder, log[-1] if log else "no reason given")
+        elif state in ("unfinished", "waiting"):
+            how = f"signal {-status}" if status < 0 else "no trace"
+            why = f"ProcessError: ended with status {status} ({how}); see output.log\n"
+            write_text(self.folder / ERROR, why)
+        print(f"Job {self.folder.name} failed:", *log[-LAST_LINES:], sep="\n  ", flush=True)
+        print(f"  (in {self.folder}: {ERROR}, output.log)", flush=True)
 
 
 class ProcessesLauncher(Launcher):
@@ -74,64 +119,64 @@ class ProcessesLauncher(Launcher):
 
     def launch_each(
         self,
-        next_job: NextJob,
+        next_job: Callable[[], tuple[int, Sequence[str]] | None],
         ended: Callable[[int], None] = lambda number: None,
         devices: int | None = None,
     ) -> Sequence[JobReturn]:
-        """Run jobs as `next_job` gives them: a slot that is free takes the next one at once.
+        """Run jobs as they are asked for: a slot that is free takes the next one at once.
 
-        ended: called with a job's number. devices: per slot; None: as many as the sweep asks for.
-
+        next_job: its number and overrides; None: there is none at the moment. ended: called with a
+        job's number. devices: per slot; None: as many as the sweep asks for.
         On KeyboardInterrupt every job gets SIGTERM, which ends a run cleanly, and SIGKILL after
         `grace_s` seconds or at a second Ctrl-C; then it is raised again.
         """
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        gpus, devices = visible_gpus(), devices or _devices(self.config)
+        callbacks, gpus = self.context.callbacks, visible_gpus()
+        devices = devices or _devices(self.config)
         n_slots = self.n_jobs or max(1, len(gpus) // devices)
         free = slots(n_slots, usable_cores(), gpus, devices)
-        running = dict[Slot, tuple[int, Process, "subprocess.Popen[bytes]"]]()
+        running: dict[Slot, tuple[int, Process]] = {}
         returns: dict[int, JobReturn] = {}
         try:
             while True:
                 while free and (job := next_job()) is not None:
-                    number, process = job[0], self._process(*job)
-                    self.context.callbacks.on_job_start(
-                        config=process.config, task_function=self.task
-                    )
-                    slot = free.pop(0)
-                    running[slot] = (number, process, _start(process, slot))
+                    process = self._process(*job)
+                    callbacks.on_job_start(config=process.config, task_function=self.task)
+                    process.start(free[0])
+                    running[free.pop(0)] = (job[0], process)
                 if not running:
-                    break
-                while not (done := [s for s, (_, _, p) in running.items() if p.poll() is not None]):
+                    return [returns[number] for number in sorted(returns)]
+                while not (
+                    done := [s for s, (_, p) in running.items() if p.popen.poll() is not None]
+                ):
                     time.sleep(0.1)
                 for slot in done:
-                    number, process, popen = running.pop(slot)
+                    number, process = running.pop(slot)
                     free.append(slot)
-                    _finish(process, popen)
-                    returns[number] = _returned(process)
+                    process.kill()  # what it may have left behind
+                    process.tell_failure()
+                    told = JobReturn(process.command, process.config, status=JobStatus.COMPLETED)
+                    returns[number] = told
                     ended(number)
-                    self.context.callbacks.on_job_end(
-                        config=process.config, job_return=returns[number]
-                    )
+                    callbacks.on_job_end(config=process.config, job_return=told)
         finally:
-            _stop([popen for _, _, popen in running.values()], self.grace_s)
-        return [returns[number] for number in sorted(returns)]
+            _stop([process for _, process in running.values()], self.grace_s)
 
     def _process(self, number: int, overrides: Sequence[str]) -> Process:
         config = self.context.config_loader.load_sweep_config(self.config, list(overrides))
         folder = Path(config.folder).absolute()
-        with open_dict(config):
+        with open_dict(config), read_write(config.hydra.runtime):
             config.hydra.job.id = config.hydra.job.num = number
-        with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
             config.hydra.runtime.output_dir = str(folder)
         HydraConfig.instance().set_config(config)  # for the ${hydra:…} in the configuration
         hydra = self.config.hydra
         sources = [s.path for s in hydra.runtime.config_sources if s.provider == "command-line"]
+        named = hydra.job.config_name if hydra.job.config_name != hydra.job.name else None
         command = [
             *(sys.executable, "-m", f"cxr_lightning.{hydra.job.name}"),
             *(f"--config-dir={path}" for path in sources),
-            *([f"--config-name={hydra.job.config_name}"] if _is_named(hydra.job) else []),
+            *([f"--config-name={named}"] if named else []),
             *overrides,
             *(word for word in hydra.overrides.hydra if not _is_of_the_sweep(word)),
             f"hydra.run.dir={quoted(str(folder))}",
@@ -145,88 +190,25 @@ def _devices(config: DictConfig) -> int:
     return devices if isinstance(devices, int) and devices > 0 else 1
 
 
-def _is_named(job: DictConfig) -> bool:
-    return bool(job.config_name != job.name)
-
-
 def _is_of_the_sweep(override: str) -> bool:
     """Whether one of Hydra's own overrides says how the sweep is run, and nothing of a job."""
-    key = override.lstrip("+~").partition("=")[0].replace("hydra/", "hydra.")
-    return key.split(".")[1:2] == [] or key.split(".")[1] in OF_THE_SWEEP
+    key = override.lstrip("+~").partition("=")[0].replace("/", ".")
+    return f"{key}.".split(".")[1] in OF_THE_SWEEP
 
 
-def _returned(process: Process) -> JobReturn:
-    returned = JobReturn()
-    returned.overrides, returned.cfg = process.command, process.config
-    returned.return_value, returned.status = None, JobStatus.COMPLETED
-    return returned
-
-
-def _start(job: Process, slot: Slot) -> "subprocess.Popen[bytes]":
-    parent = os.getpid()
-    # Set by `cli` for itself; a job's errors are sentences, with the trace in error.txt.
-    environment = {k: v for k, v in os.environ.items() if k != "HYDRA_FULL_ERROR"}
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-
-    def in_child() -> None:
-        if hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(0, slot.cores)
-        if libc is not None:
-            libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-            if os.getppid() != parent:  # it died in between
-                os.kill(os.getpid(), signal.SIGTERM)
-
-    job.folder.mkdir(parents=True, exist_ok=True)
-    with (job.folder / "output.log").open("ab") as output:
-        return subprocess.Popen(
-            job.command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=environment | slot.environment(),
-            start_new_session=True,  # Ctrl-C reaches the sweep alone, which then asks its jobs
-            preexec_fn=in_child,  # noqa: PLW1509 (it takes no lock)
-        )
-
-
-def _finish(job: Process, process: "subprocess.Popen[bytes]") -> None:
-    """Show why a job failed, and record it where the job itself could not."""
-    _kill_group(process)  # what it may have left behind
-    if process.returncode == 0:
-        return
-    log = (job.folder / "output.log").read_text(encoding="utf-8", errors="replace").splitlines()
-    state = job_state(job.folder)
-    if state != "failed" and process.returncode == 1:
-        refuse(job.folder, log[-1] if log else "no reason given")
-    elif state in ("unfinished", "waiting"):
-        how = f"signal {-process.returncode}" if process.returncode < 0 else "no trace"
-        write_text(
-            job.folder / ERROR,
-            f"ProcessError: ended with status {process.returncode} ({how}); see output.log\n",
-        )
-    print(f"Job {job.folder.name} failed:", *log[-LAST_LINES:], sep="\n  ", flush=True)
-    print(f"  (in {job.folder}: {ERROR}, output.log)", flush=True)
-
-
-def _stop(processes: Sequence["subprocess.Popen[bytes]"], grace_s: float) -> None:
+def _stop(processes: Sequence[Process], grace_s: float) -> None:
     """End all: asked first, then forced."""
     if not processes:
         return
     print(f"Stopping {len(processes)} jobs, at most {grace_s:.0f} s …", flush=True)
     try:
-        for process in processes:
-            process.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + grace_s
         for process in processes:
-            process.wait(max(0.0, deadline - time.monotonic()))
+            process.popen.terminate()
+        for process in processes:
+            process.popen.wait(max(0.0, deadline - time.monotonic()))
     except (KeyboardInterrupt, subprocess.TimeoutExpired):
         pass
     finally:
         for process in processes:
-            _kill_group(process)
-            process.wait()
-
-
-def _kill_group(process: "subprocess.Popen[bytes]") -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+            process.kill()

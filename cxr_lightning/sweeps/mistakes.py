@@ -3,11 +3,12 @@
 import base64
 import io
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 from cxr_lightning.data.decode import UnreadableImageError, decode
@@ -16,57 +17,42 @@ from cxr_lightning.sweeps.cells import Cell
 SHOWN, SIZE_PX = 24, 144
 
 
-@dataclass(frozen=True)
-class Mistake:
-    """An image, its class, what the runs called it, and a thumbnail (data URL) if it was found."""
-
-    path: str
-    label: str
-    called: dict[str, int]
-    wrong: int
-    runs: int
-    thumbnail: str | None
-
-
-def common_mistakes(cells: Sequence[Cell]) -> list[Mistake]:
+def common_mistakes(cells: Sequence[Cell]) -> list[dict[Hashable, Any]]:
     """Images that at least half of the runs that tested them get wrong; at most 24.
+
+    Of each: path, label, what wrong runs called it and how many did, how many are wrong, how many
+    runs there are, and a thumbnail (data URL) if the image was found.
 
     The highest share of wrong runs comes first; among equals, the image whose true class is given
     the lowest mean probability. Runs whose images came from different folders are not mixed.
     """
-    called: dict[tuple[str, str, str], list[str]] = {}
-    of_truth: dict[tuple[str, str, str], list[float]] = {}
-    for cell in cells:
-        for seed in cell.seeds:
-            root = str(seed.runs[0].record.get("images_root") or "")
-            probabilities = seed.probabilities[np.arange(len(seed.labels)), seed.labels]
-            for (_, path, _, label), k, p in zip(
-                seed.tests, seed.predicted, probabilities.tolist(), strict=True
-            ):
-                called.setdefault((root, path, label), []).append(cell.classes[k])
-                of_truth.setdefault((root, path, label), []).append(p)
-    wrong = {
-        image: Counter(name for name in names if name != image[2])
-        for image, names in called.items()
-    }
-    share = {image: counts.total() / len(called[image]) for image, counts in wrong.items()}
-    order = sorted(called, key=lambda image: (-share[image], float(np.mean(of_truth[image]))))
-    return [
-        Mistake(
-            path=image[1],
-            label=image[2],
-            called=dict(wrong[image].most_common()),
-            wrong=wrong[image].total(),
-            runs=len(called[image]),
-            thumbnail=_thumbnail(Path(image[0]) / image[1]) if image[0] else None,
-        )
-        for image in [image for image in order if share[image] >= 0.5][:SHOWN]
-    ]
+    frames, white = [], {}
+    for seed in (seed for cell in cells for seed in cell.seeds):
+        record, classes = seed.runs[0].record, np.array(seed.runs[0].classes)
+        root = record.get("images_root") or ""
+        white[root] = record.get("white")
+        truth = seed.probabilities[np.arange(len(seed.labels)), seed.labels]
+        frames.append(seed.tests.assign(root=root, called=classes[seed.predicted], truth=truth))
+    tests = pd.concat(frames)
+    tests["wrong"] = tests["called"] != tests["label"]
+    images = tests.groupby(["root", "path", "label"], sort=False)[["called", "wrong", "truth"]].agg(
+        {"called": list, "wrong": ["sum", "size", "mean"], "truth": "mean"}
+    )
+    images.columns = pd.Index(["called", "wrong", "runs", "share", "truth"])
+    images["truth"] = images["truth"].round(12)  # equals stay in the order of the sweep
+    worst = images[images["share"] >= 0.5].sort_values(["share", "truth"], ascending=[False, True])
+    mistakes = worst.head(SHOWN).reset_index().to_dict("records")
+    for image in mistakes:
+        called = Counter(name for name in image["called"] if name != image["label"])
+        image["called"] = dict(called.most_common())
+        file = Path(image["root"]) / image["path"]
+        image["thumbnail"] = _thumbnail(file, white[image["root"]]) if image["root"] else None
+    return mistakes
 
 
-def _thumbnail(file: Path) -> str | None:
+def _thumbnail(file: Path, white: int | None) -> str | None:
     try:
-        pixels = decode(file, SIZE_PX)
+        pixels = decode(file, SIZE_PX, white)
     except (UnreadableImageError, OSError):
         return None
     buffer = io.BytesIO()

@@ -5,26 +5,19 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from cxr_lightning.metrics import confusion_matrix
 from cxr_lightning.runs.writing import write_text
 from cxr_lightning.sweeps import charts
 from cxr_lightning.sweeps.cells import Cell
-from cxr_lightning.sweeps.charts import Chart, chart
-from cxr_lightning.sweeps.comparisons import Effect, comparisons, effects
+from cxr_lightning.sweeps.comparisons import COMPARED, Comparison, Effect, comparisons, effects
+from cxr_lightning.sweeps.contrasts import Interval
 from cxr_lightning.sweeps.mistakes import common_mistakes
-from cxr_lightning.sweeps.table import Tables, print_tables, read_tables, short, write_tables
+from cxr_lightning.sweeps.table import Tables, print_tables, read_tables, rendered, write_tables
 
-if TYPE_CHECKING:
-    from cxr_lightning.sweeps.study import StudyResults
-
-METRICS = {"accuracy": "accuracy", "f1_macro": "macro F1"}
 CURVES = {
     "val/f1_macro": "Validation macro F1",
     "val/loss": "Validation loss",
@@ -35,10 +28,7 @@ CURVES = {
 def write_report(folder: Path) -> Path:
     """Write `summary.csv`, `cells.csv`, `summary.md` and `report.html`; print the table.
 
-    A sweep that is not finished has a report of what is.
-
-    Raises:
-        DataError: `folder` holds no sweep.
+    A sweep that is not finished has a report of what is. Raises DataError where there is no sweep.
     """
     tables = read_tables(folder, with_intervals=True)
     write_tables(folder, tables)
@@ -51,71 +41,37 @@ def write_report(folder: Path) -> Path:
 
 def write_page(folder: Path, tables: Tables) -> Path:
     """Write `report.html` of the sweep in `folder`; of an unfinished one, what there is."""
-    environment = Environment(
-        loader=PackageLoader("cxr_lightning.sweeps", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "interval": charts.in_words,
-        "points": lambda difference: f"{100 * difference:+.1f}",
-        "p": lambda p: "not estimable" if p is None else f"{p:.3f}" if p >= 0.001 else "< 0.001",
-    }
-    state = tables.jobs["status"]
-    without = tables.jobs.loc[~state.isin(["finished", "pruned"]), ["job", "status", "error"]]
-    content: dict[str, Any] = {
+    jobs = tables.jobs[["job", "status", "error"]].fillna("")
+    content = {
         "name": folder.name,
-        "command": tables.plan.command,
         "written": time.strftime("%Y-%m-%d %H:%M"),
-        "n_jobs": tables.plan.n_jobs,
-        "states": {name: int((state == name).sum()) for name in ("finished", "pruned")},
-        "without_results": without.fillna(""),
+        "states": jobs["status"].tolist(),
+        "without_results": jobs[~jobs["status"].isin(["finished", "pruned"])],
         "job_texts": tables.job_texts,
-        "notes": tables.notes,
         "is_phantom": False,
         "cells": [],
         "study": None,
     }
     if tables.plan.is_search:
-        tables, study = _best_of_search(folder, tables)
-        content |= study
+        from cxr_lightning.sweeps.study import study_results  # needs Optuna, an extra
+
+        content["study"] = study = study_results(folder, tables.plan)
+        tables = _only(tables, study.best if study else [])
     if tables.sets:
         content |= _of_cells(tables)
-    write_text(folder / "report.html", environment.get_template("page.html.j2").render(content))
+    write_text(folder / "report.html", rendered("page.html.j2", {**content, "tables": tables}))
     return folder / "report.html"
 
 
-def _best_of_search(folder: Path, tables: Tables) -> tuple[Tables, dict[str, Any]]:
-    """The tables of the best trials, which validation images chose, and the study's part."""
-    from cxr_lightning.sweeps.study import study_results  # needs Optuna, an extra
-
-    study = study_results(folder, tables.plan)
-    best = study.best if study else []
-    sets = [replace(t, cells=[c for c in t.cells if c.name in best]) for t in tables.sets]
-    pictures = study.figures.items() if study else ()
+def _only(tables: Tables, names: Sequence[str]) -> Tables:
+    """The tables of these cells: the best trials of a search, which validation images chose."""
+    sets = [replace(t, cells=[c for c in t.cells if c.name in names]) for t in tables.sets]
     return replace(
         tables,
-        of_cells=[cell for cell in tables.of_cells if cell.name in best],
+        of_cells=[cell for cell in tables.of_cells if cell.name in names],
         sets=[tested for tested in sets if tested.cells],
-        cells=tables.cells[tables.cells["cell"].isin(best)].reset_index(drop=True),
-    ), {
-        "study": study,
-        "trials": _trials(study) if study else None,
-        "study_charts": [chart(t, figure, study.words[t]) for t, figure in pictures if study],
-    }
-
-
-def _trials(study: "StudyResults") -> pd.DataFrame:
-    """All trials of a search as text, with the values of their objectives and parameters."""
-    rows = []
-    for trial in study.trials:
-        values = zip(study.objectives, trial.values or [], strict=False)
-        row = {"trial": str(trial.number), "state": trial.state.name.lower()}
-        row |= {name: f"{value:.4f}" for name, value in values}
-        rows.append(row | {name: str(short(value)) for name, value in trial.params.items()})
-    return pd.DataFrame(rows).fillna("")
+        cells=tables.cells[tables.cells["cell"].isin(names)].reset_index(drop=True),
+    )
 
 
 def _of_cells(tables: Tables) -> dict[str, Any]:
@@ -123,96 +79,62 @@ def _of_cells(tables: Tables) -> dict[str, Any]:
     by_name = {cell.name: cell for tested in tables.sets for cell in tested.cells}
     cells = [by_name[name] for name in tables.cells["cell"] if name in by_name]
     runs = [run for cell in cells for run in cell.runs]
-    configs = [yaml.safe_load((r.folder / "config.yaml").read_text("utf-8")) for r in runs]
     found: list[Effect] = []
     for number, tested in enumerate(tables.sets if not tables.plan.is_search else [], start=1):
         found += effects(tested, f" (test set {number})" if tables.sets[1:] else "")
+    compared, n_single = comparisons(tables.sets), sum(len(cell.seeds) == 1 for cell in cells)
     n_pairs = sum(math.comb(len(tested.cells), 2) for tested in tables.sets)
     fewest = min(len(tested.patients) for tested in tables.sets)
-    seeds = [len(cell.seeds) for cell in cells]
     return {
         "cells": cells,
-        "sets": tables.sets,
-        "cell_texts": tables.cell_texts,
-        "notes": tables.notes,
         "n_runs": len(runs),
-        "is_phantom": any(config["data"].get("name") == "phantom" for config in configs),
-        "splits": _distinct(c["split"].get("name") for c in configs),
-        "split_seeds": _distinct(c["split"].get("seed") for c in configs),
+        "is_phantom": any(run.config["data"].get("name") == "phantom" for run in runs),
+        "splits": _distinct(run.config["split"].get("name") for run in runs),
+        "split_seeds": _distinct(run.config["split"].get("seed") for run in runs),
         "n_train": _range(sum(r.record["images"]["train"].values()) for r in runs),
         "n_val": _range(sum(r.record["images"].get("val", {}).values()) for r in runs),
         "machine": [_distinct(r.record[k] for r in runs) for k in ("device", "precision")],
         "versions": _distinct(f"{k} {v}" for r in runs for k, v in r.record["versions"].items()),
-        "commits": _distinct(r.record.get("git_commit") for r in runs),
-        "n_resamples": tables.sets[0].n_resamples,
-        "has_seeds": max(seeds) > 1,
-        "has_single": min(seeds) < 2,
-        "effects": found,
-        "comparisons": comparisons(tables.sets),
+        "commits": _distinct(run.record.get("git_commit") for run in runs),
+        "has_seeds": n_single < len(cells),
+        "has_single": n_single > 0,
+        "effects": pd.DataFrame([_effect(effect) for effect in found]),
+        "sentences": [comparison.sentence for comparison in compared],
+        "comparisons": pd.DataFrame([_comparison(comparison) for comparison in compared]),
         "n_pairs": n_pairs,
         # The smallest p of the exact test is 2 / 2^patients.
-        "fewest": fewest if seeds.count(1) > 1 and n_pairs * 2.0 ** (1 - fewest) >= 0.05 else None,
-        "confusions": [(cell, _confusion(cell)) for cell in cells],
+        "fewest": fewest if n_single > 1 and n_pairs * 2.0 ** (1 - fewest) >= 0.05 else None,
+        "confusions": [sum(np.array(r.results["confusion_matrix"]) for r in c.runs) for c in cells],
         "mistakes": common_mistakes(cells),
         "costs": pd.DataFrame([_cost(cell) for cell in cells]),
-        **_charts(tables, cells, found),
+        "mean_charts": [_means(tables, cells, metric) for metric in COMPARED],
+        "effect_charts": [_effects(found, metric) for metric in COMPARED] if found else [],
+        "curve_charts": _curves(cells),
     }
 
 
-def _charts(tables: Tables, cells: Sequence[Cell], found: Sequence[Effect]) -> dict[str, Any]:
-    """The pictures, with the cells in the order of the table."""
-    largest = [tested.largest_class[1] for tested in tables.sets]
-    line = (largest[0], "always the largest class") if len(largest) == 1 else None
-    means, effect_charts, mean_charts = tables.means, [], []
-    for metric, title in METRICS.items():
-        rows = {cell.name: means[cell.name][metric] for cell in cells}
-        dots = {cell.name: cell.values_of[metric].tolist() for cell in cells}
-        label = f"test {title}, percent: mean with 95% interval (square), seeds (circles)"
-        line_ = line if metric == "accuracy" else None
-        mean_charts.append(charts.intervals(f"Test {title}", rows, label, line_, dots))
-        if found:
-            of_effects = {e.name: getattr(e, metric) for e in found}
-            label = f"difference of test {title}, percentage points with 95% interval"
-            args = (f"Effects on test {title}", of_effects, label, (0.0, "no difference"))
-            effect_charts.append(charts.intervals(*args))
-    return {
-        "mean_charts": mean_charts,
-        "effect_charts": effect_charts,
-        "curve_charts": _curve_charts(cells),
-    }
+def _effect(effect: Effect) -> dict[str, str]:
+    row = {"factor": effect.name, "matched cells": str(effect.pairs)}
+    return row | {title: _points(effect.of[metric]) for metric, title in COMPARED.items()}
 
 
-def _confusion(cell: Cell) -> list[tuple[str, list[tuple[int, float]]]]:
-    """Per true class: count and share of the row for each predicted class, all seeds added up."""
-    labels = np.concatenate([seed.labels for seed in cell.seeds])
-    predicted = np.concatenate([seed.predicted for seed in cell.seeds])
-    matrix = confusion_matrix(labels, predicted, len(cell.classes))
-    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    rows = zip(cell.classes, matrix.tolist(), shares.tolist(), strict=True)
-    return [(name, list(zip(counts, of_row, strict=True))) for name, counts, of_row in rows]
+def _comparison(c: Comparison) -> dict[str, str]:
+    row = {"first": c.first, "second": c.second, "difference": _points(c.difference)}
+    row |= {"test": c.test, "p": "not estimable", "p, corrected": ""}
+    if c.difference.p is not None:
+        row |= {"p": _p(c.difference.p), "p, corrected": _p(c.p_holm)}
+    return row
 
 
-def _curve_charts(cells: Sequence[Cell]) -> list[Chart]:
-    files = {cell.name: [run.folder / "curves.csv" for run in cell.runs] for cell in cells}
-    frames = {
-        name: [pd.read_csv(f).set_index("epoch") for f in of_cell if f.exists()]
-        for name, of_cell in files.items()
-    }
-    drawn = []
-    for column, title in CURVES.items():
-        series = {
-            n: [f[column].dropna() for f in of_cell if column in f and f[column].count()]
-            for n, of_cell in frames.items()
-        }
-        if any(series.values()):
-            drawn.append(
-                charts.curves(title, {name: runs for name, runs in series.items() if runs})
-            )
-    return drawn
+def _points(found: Interval) -> str:
+    return f"{100 * found.value:+.1f} ({found.limits})"
+
+
+def _p(p: float) -> str:
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
 
 
 def _cost(cell: Cell) -> dict[str, str]:
-    """A row of the table of costs: means over the cell's runs."""
     frame = pd.DataFrame([{**run.record, **run.record["seconds"]} for run in cell.runs])
     mean = frame[["epochs", "train_epoch_s", "fit"]].mean()
     return {
@@ -225,10 +147,41 @@ def _cost(cell: Cell) -> dict[str, str]:
     }
 
 
+def _means(tables: Tables, cells: Sequence[Cell], metric: str) -> charts.Chart:
+    tested = {cell.name: t for t in tables.sets for cell in t.cells}
+    rows = {cell.name: tested[cell.name].mean(cell, metric) for cell in cells}
+    dots = [cell.values_of[metric].tolist() for cell in cells]
+    label = f"test {COMPARED[metric]}, percent: mean with 95% interval (square), seeds (circles)"
+    line = None
+    if len(tables.sets) == 1 and metric == "accuracy":
+        line = (tables.sets[0].largest_class[1], "always the largest class")
+    return charts.intervals(f"Test {COMPARED[metric]}", rows, label, line, dots)
+
+
+def _effects(found: Sequence[Effect], metric: str) -> charts.Chart:
+    rows = {effect.name: effect.of[metric] for effect in found}
+    label = f"difference of test {COMPARED[metric]}, percentage points with 95% interval"
+    title = f"Effects on test {COMPARED[metric]}"
+    return charts.intervals(title, rows, label, (0.0, "no difference"))
+
+
+def _curves(cells: Sequence[Cell]) -> list[charts.Chart]:
+    files = {(c.name, i): r.folder / "curves.csv" for c in cells for i, r in enumerate(c.runs)}
+    frames = {k: pd.read_csv(f, index_col="epoch") for k, f in files.items() if f.exists()}
+    drawn = []
+    for column, title in CURVES.items():
+        runs = {key: frame[column].dropna() for key, frame in frames.items() if column in frame}
+        if runs := {key: series for key, series in runs.items() if len(series)}:
+            curves = pd.concat(runs, axis=1)  # one column per cell and run
+            names = dict.fromkeys(name for name, _ in runs)
+            drawn.append(charts.curves(title, {n: pd.DataFrame(curves[n]) for n in names}))
+    return drawn
+
+
 def _distinct(values: Iterable[object]) -> str:
     return ", ".join(dict.fromkeys(str(value) for value in values if value is not None))
 
 
 def _range(values: Iterable[int]) -> str:
-    low, high = min(found := list(values)), max(found)
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    found = sorted(values)
+    return " to ".join(f"{n:,}" for n in dict.fromkeys((found[0], found[-1])))

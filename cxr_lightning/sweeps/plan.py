@@ -1,19 +1,24 @@
-"""sweep.json: a sweep's command and jobs, written before the first job starts."""
+"""The names of a sweep and its jobs; sweep.json: its command and jobs, before the first starts."""
 
-import statistics
-from collections.abc import Sequence
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 
 from cxr_lightning.errors import ConfigError, DataError
 from cxr_lightning.runs.folder import REFUSED, job_state
 from cxr_lightning.runs.writing import read_json, write_json
-from cxr_lightning.sweeps.naming import job_name
 
 FILE = "sweep.json"
+LONGEST_BYTES = 150  # file systems allow 255, and Hydra's and our own files add to a name
 REPLICATES = ("seed", "split.seed", "split.fold")  # they repeat a cell; every other key makes one
 
 
@@ -45,11 +50,41 @@ class Plan:
     jobs: list[Job]
 
 
+def sweep_name(overrides: Sequence[Override]) -> str:
+    """The same name for the same overrides, in any order: `model_augment_seed-1f0c3e`."""
+    given = sorted(str(o.input_line) for o in overrides if o.key_or_group != "folder")
+    keys = [o.key_or_group.rpartition(".")[2] for o in overrides if o.is_sweep_override()]
+    return _hashed("_".join(keys) or "sweep", "\n".join(given))
+
+
+def job_name(values: Mapping[str, str]) -> str:
+    """`model-cnn5_augment-none`: a job's values of the swept keys, with a hash where too long.
+
+    There is no `=` in it, so that Hydra reads it back as part of `ckpt_path=…`.
+    """
+    parts = [re.sub(r"[^\w.+-]+", "-", f"{k}-{v}").strip("-") for k, v in values.items()]
+    name = "_".join(parts) or "run"
+    return name if len(name.encode()) <= LONGEST_BYTES else _hashed(name, str(dict(values)))
+
+
+def quoted(value: Any) -> str:
+    """A value as Hydra's grammar reads it back, whatever is in it."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{quoted(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, str):
+        return QuotedString(value, Quote.single).with_quotes()
+    return json.dumps(value)
+
+
+def _hashed(name: str, unique: str) -> str:
+    kept = name.encode()[:LONGEST_BYTES].decode(errors="ignore")
+    return f"{kept}-{hashlib.sha256(unique.encode()).hexdigest()[:6]}"
+
+
 def grid(overrides: Sequence[Override]) -> list[tuple[Job, list[str]]]:
     """The jobs that Hydra's own sweeper makes of the overrides, with the overrides of each.
 
-    Raises:
-        ConfigError: two jobs would share a folder.
+    Raises ConfigError where two jobs would share a folder.
     """
     swept = swept_keys(overrides)
     jobs: dict[str, tuple[Job, list[str]]] = {}
@@ -72,20 +107,10 @@ def swept_keys(overrides: Sequence[Override]) -> list[str]:
     return [key for key, override in last.items() if override.is_sweep_override()]
 
 
-def fixed_words(overrides: Sequence[Override]) -> list[str]:
-    """What all jobs share, as it was typed, without where results go."""
-    return [
-        str(o.input_line)
-        for o in overrides
-        if not o.is_sweep_override() and o.key_or_group not in ("name", "folder")
-    ]
-
-
 def write_plan(folder: Path, plan: Plan) -> Plan:
     """Write `sweep.json`; a sweep of other values under the same name keeps the jobs it started.
 
-    Raises:
-        ConfigError: the folder holds a sweep over other keys, or with other fixed values.
+    Raises ConfigError where the folder holds a sweep over other keys, or with other fixed values.
     """
     if (folder / FILE).exists():
         earlier = read_plan(folder)
@@ -117,11 +142,7 @@ def add_job(folder: Path, job: Job) -> None:
 
 
 def read_plan(folder: Path) -> Plan:
-    """The plan of the sweep in `folder`.
-
-    Raises:
-        DataError: no sweep is there.
-    """
+    """The plan of the sweep in `folder`; raises DataError where there is none."""
     if not (folder / FILE).exists():
         raise DataError(
             f"{folder} holds no sweep: {FILE} is not there. A sweep is what `cxr-train -m` leaves "
@@ -134,29 +155,18 @@ def read_plan(folder: Path) -> Plan:
 def seconds_left(folder: Path) -> float | None:
     """How long the jobs that are not done will take, one after the other; None: not known yet.
 
-    A job is taken to last as long as the finished ones of its cell, else as the finished ones with
-    the most values in common.
+    A job is taken to last as long as the finished ones of its cell, else as all finished ones.
     """
     plan = read_plan(folder)
-    seconds = {job.name: _seconds(folder / job.name) for job in plan.jobs}
-    done = [job for job in plan.jobs if seconds[job.name] is not None]
-    if not done:
-        return None
-    total = 0.0
+    state = {job.name: job_state(folder / job.name) for job in plan.jobs}
+    seconds: dict[object, list[float]] = {}
     for job in plan.jobs:
-        if job_state(folder / job.name) in ("unfinished", "waiting"):
-            alike = max(_in_common(job, other) for other in done)
-            times = [seconds[o.name] for o in done if _in_common(job, o) == alike]
-            total += statistics.fmean(t for t in times if t is not None)
-    not_drawn = plan.n_jobs - len(plan.jobs) if plan.is_search else 0
-    return total + not_drawn * statistics.fmean(t for t in seconds.values() if t is not None)
-
-
-def _seconds(folder: Path) -> float | None:
-    if job_state(folder) != "finished":
+        if state[job.name] == "finished":
+            parts = read_json(folder / job.name / "run.json")["seconds"].values()
+            seconds.setdefault(job.cell, []).append(sum(parts))
+    if not seconds:
         return None
-    return float(sum(read_json(folder / "run.json")["seconds"].values()))
-
-
-def _in_common(one: Job, other: Job) -> int:
-    return len(set(one.cell) & set(other.cell))
+    mean = fmean(chain(*seconds.values()))
+    left = [job for job in plan.jobs if state[job.name] in ("unfinished", "waiting")]
+    known = sum(fmean(seconds.get(job.cell, [mean])) for job in left)
+    return known + mean * (plan.n_jobs - len(plan.jobs))  # those that a search has not drawn

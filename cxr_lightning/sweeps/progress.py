@@ -22,14 +22,13 @@ class SweepProgress(Callback):
 
         folder = Path(config.folder)
         plan = read_plan(folder.parent)
-        number = 1 + [job.name for job in plan.jobs].index(folder.name)
-        drawn = plan.jobs[number - 1].values if plan.is_search else {}
+        number = [job.name for job in plan.jobs].index(folder.name)
+        drawn = plan.jobs[number].values if plan.is_search else {}
         parts = [folder.name, *(f"{key}={short(value)}" for key, value in drawn.items())]
-        left = seconds_left(folder.parent)
-        if left:
+        if left := seconds_left(folder.parent):
             at_once = max(1, config.hydra.launcher.get("n_jobs") or 1)
             parts.append(f"· {duration(left / at_once)} left")
-        print(f"Job {number} of {plan.n_jobs}: {' '.join(parts)}", flush=True)
+        print(f"Job {number + 1} of {plan.n_jobs}: {' '.join(parts)}", flush=True)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Bring the tables up to date: they hold what is finished, whatever comes."""

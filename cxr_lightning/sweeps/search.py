@@ -6,11 +6,10 @@ run, in the same folder, and its job continues from its last checkpoint. So a st
 trials however often it was interrupted.
 """
 
-import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,108 +17,95 @@ import optuna
 from filelock import FileLock
 from hydra.core.override_parser.types import Override
 from hydra.plugins.launcher import Launcher
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from cxr_lightning.errors import ConfigError
 from cxr_lightning.instantiate import build
 from cxr_lightning.runs.folder import KEYS_IGNORED_ON_RESUME, job_state
 from cxr_lightning.runs.study import hand_to_jobs, open_storage
+from cxr_lightning.sweeps import trials
 from cxr_lightning.sweeps.launcher import ProcessesLauncher
-from cxr_lightning.sweeps.naming import quoted
-from cxr_lightning.sweeps.objectives import check_objectives, directions, objective_values
-from cxr_lightning.sweeps.plan import REPLICATES, Job, Plan, add_job
-from cxr_lightning.sweeps.space import as_overrides, distribution, is_finite
-from cxr_lightning.sweeps.trials import best_as_text, counted, job_of
+from cxr_lightning.sweeps.plan import REPLICATES, Job, add_job, quoted
+from cxr_lightning.sweeps.trials import as_text, best_as_text, counted, job_of
 
 FIRST = 3  # a search whose first trials all fail would only use up its trials
 DRAWS = 20  # of a sampler, until it gives a point that no trial has
 ONE_SEED = ("GridSampler", "QMCSampler")  # their points are one sequence, which the seed fixes
 
 
+@dataclass(kw_only=True, eq=False)
 class Search:
-    """A study, and the trials of it that this process runs."""
+    """A study, new or continued, and the trials of it that this process runs.
 
-    def __init__(
-        self,
-        *,
-        folder: Path,
-        overrides: Sequence[Override],
-        n_trials: int,
-        objectives: dict[str, str],
-        storage: str,
-        study_name: str,
-        sampler: dict[str, Any],
-        pruner: dict[str, Any],
-        place: Callable[[str], list[str]],
-        seed: int = 0,
-        heartbeat_s: int = 10,
-        has_validation: bool = True,
-    ) -> None:
-        """Open the study, or the one that is there.
+    overrides: swept ones are the space, the others are the same in all trials. n_trials: in all,
+    those of earlier starts included. objectives: a logged metric of an epoch → maximize or
+    minimize; the first one's best epoch is a trial's value, the others are read at that epoch.
+    sampler, pruner: `_target_` nodes; a sampler gets a seed of its own at each draw. place: the
+    overrides that tell a job its name and folder. Raises ConfigError where any of them cannot work,
+    or the folder holds another search.
+    """
 
-        Args:
-            folder: the sweep's.
-            overrides: swept ones are the space, the others are the same in all trials.
-            n_trials: in all, those of earlier starts included.
-            objectives: a logged metric of an epoch → maximize or minimize; the first one's best
-                epoch is a trial's value, the others are read at that epoch.
-            storage: URL of a database.
-            sampler, pruner: `_target_` nodes; a sampler gets a seed of its own at each draw.
-            place: the overrides that tell a job its name and folder.
-            has_validation: whether the runs have validation images.
+    folder: Path
+    overrides: Sequence[Override]
+    n_trials: int
+    objectives: dict[str, str]
+    storage: str
+    study_name: str
+    sampler: dict[str, Any]
+    pruner: dict[str, Any]
+    place: Callable[[str], list[str]]
+    seed: int = 0
+    heartbeat_s: int = 10
+    has_validation: bool = True
+    running: dict[int, Trial] = field(default_factory=dict, init=False)
 
-        Raises:
-            ConfigError: nothing to search, no or wrong objectives, a sampler or pruner that cannot
-            be built, or a folder that holds another search.
-        """
-        check_objectives(objectives, has_validation)
+    def __post_init__(self) -> None:
+        trials.check_objectives(self.objectives, self.has_validation)
         # Optuna prunes by one value only. NopPruner may have arguments left of the configured one.
-        prunes = len(objectives) == 1 and not pruner.get("_target_", "").endswith(".NopPruner")
-        pruner = pruner if prunes else {}
-        for node in filter(None, (sampler, pruner)):
+        if len(self.objectives) > 1 or self.pruner.get("_target_", "").endswith(".NopPruner"):
+            self.pruner = {}
+        for node in filter(None, (self.sampler, self.pruner)):
             build(node)  # what cannot be built is better known now than in each trial
-        self.folder, self.n_trials, self.objectives = folder, n_trials, objectives
-        self.seed, self.sampler, self.place, self.heartbeat_s = seed, sampler, place, heartbeat_s
-        swept = {str(o.input_line): o for o in overrides if o.is_sweep_override()}
-        self.space = {o.key_or_group: distribution(o) for o in swept.values()}
-        self.added = {o.key_or_group: "+" * _pluses(line) for line, o in swept.items()}
-        self.fixed = [str(o.input_line) for o in overrides if not o.is_sweep_override()]
+        swept = [o for o in self.overrides if o.is_sweep_override()]
+        self.space = {o.key_or_group: trials.distribution(o) for o in swept}
+        self.typed_keys = {o.key_or_group: o.get_key_element() for o in swept}  # with their +
+        self.fixed = [str(o.input_line) for o in self.overrides if not o.is_sweep_override()]
         if not self.space:
             raise ConfigError("Nothing to search: hydra.sweeper.params is empty.")
         if luck := self.space.keys() & set(REPLICATES):
             raise ConfigError(
                 f"{', '.join(sorted(luck))} cannot be searched: the best seed is the luckiest one."
             )
-        if n_trials < 1:
-            raise ConfigError(f"hydra.sweeper.n_trials={n_trials}: at least 1 is needed.")
-        self.running: dict[int, Trial] = {}
+        if self.n_trials < 1:
+            raise ConfigError(f"hydra.sweeper.n_trials={self.n_trials}: at least 1 is needed.")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        folder.mkdir(parents=True, exist_ok=True)
-        with self._lock():  # a new database is made by one worker
-            self.storage = open_storage(storage, heartbeat_s)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.lock = FileLock(self.folder / "study.lock")
+        with self.lock:  # a new database is made by one worker
+            self.database = open_storage(self.storage, self.heartbeat_s)
             self.study = optuna.create_study(
-                storage=self.storage,
-                study_name=study_name,
-                directions=directions(objectives),
+                storage=self.database,
+                study_name=self.study_name,
+                directions=[StudyDirection[goal.upper()] for goal in self.objectives.values()],
                 load_if_exists=True,
             )
             self._refuse_another_search()
         self.of_jobs = {
-            "study": study_name,
-            "storage": hand_to_jobs(storage),
-            "objectives": objectives,
-            "pruner": pruner,
+            "study": self.study_name,
+            "storage": hand_to_jobs(self.storage),
+            "objectives": self.objectives,
+            "pruner": self.pruner,
         }
 
-    def continued(self, plan: Plan) -> Plan:
-        """The plan with the trials that the study already has."""
-        drawn = [trial for trial in counted(self.study) if "job" in trial.user_attrs]
-        jobs = [Job(job_of(trial), _as_text(trial.params)) for trial in drawn]
-        return replace(plan, jobs=jobs)
+    def jobs(self) -> list[Job]:
+        """The jobs of the trials that the study already has."""
+        drawn = [t for t in counted(self.study) if "job" in t.user_attrs]
+        return [Job(job_of(t), as_text(t.params)) for t in drawn]
 
     def ask(self) -> tuple[int, list[str]] | None:
         """The next trial's number and its job's overrides; None where there is none to run."""
-        with self._lock():  # one worker draws at a time
+        with self.lock:  # one worker draws at a time
             self.beat()
             optuna.storages.fail_stale_trials(self.study)
             for cut_off in self._trials(TrialState.RUNNING):
@@ -130,11 +116,11 @@ class Search:
                 return None
             self.running[trial.number] = trial
             self.beat()
-            name = job_of(trial)
-            add_job(self.folder, Job(name, _as_text(trial.params)))
-        search = {**self.of_jobs, "trial": trial.number}
-        point = as_overrides(trial.params, self.added)
-        return trial.number, [*self.fixed, *point, f"search={quoted(search)}", *self.place(name)]
+            name, point = job_of(trial), as_text(trial.params)
+            add_job(self.folder, Job(name, point))
+        words = [f"{self.typed_keys[key]}={value}" for key, value in point.items()]
+        search = quoted({**self.of_jobs, "trial": trial.number})
+        return trial.number, [*self.fixed, *words, f"search={search}", *self.place(name)]
 
     def tell(self, number: int) -> None:
         """Tell the study how a trial of this process ended, as its job's folder says.
@@ -142,16 +128,18 @@ class Search:
         Raises:
             ConfigError: the objective is not logged, or the first trials have all failed.
         """
-        trial = self.running[number]
-        folder = self.folder / job_of(trial)
-        state = job_state(folder)
-        values = objective_values(folder, self.objectives) if state == "finished" else None
-        if state == "pruned":
-            self._end(trial, TrialState.PRUNED)
-        elif values is None or not all(math.isfinite(value) for value in values):
-            self._end(trial, TrialState.FAIL)
-        else:
-            self._end(trial, TrialState.COMPLETE, values)
+        folder = self.folder / job_of(self.running[number])
+        state, values = job_state(folder), None
+        reached = TrialState.PRUNED if state == "pruned" else TrialState.FAIL
+        if state == "finished":
+            values = trials.objective_values(folder, self.objectives)
+            reached = TrialState.FAIL if values is None else TrialState.COMPLETE
+        try:
+            self.study.tell(self.running[number], values, reached, skip_if_finished=True)
+        except RuntimeError as error:  # a sampler that has no further point stops the study
+            if "stop" not in str(error):
+                raise
+            self._end_here()
         del self.running[number]
         ended = [t for t in counted(self.study) if t.state.is_finished()]
         if len(ended) >= FIRST and all(t.state == TrialState.FAIL for t in ended):
@@ -162,15 +150,14 @@ class Search:
 
     def put_back(self) -> None:
         """Let the trials that this process leaves unfinished be the next to run."""
-        own = {trial._trial_id for trial in self.running.values()}
         for trial in self._trials(TrialState.RUNNING):
-            if trial._trial_id in own:
-                self.storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+            if trial.number in self.running:
+                self.database.set_trial_state_values(trial._trial_id, TrialState.WAITING)
 
     def beat(self) -> None:
         """Show that this process, and with it its trials, live."""
         for trial in list(self.running.values()):
-            self.storage.record_heartbeat(trial._trial_id)
+            self.database.record_heartbeat(trial._trial_id)
 
     def others(self) -> int:
         """How many trials run in other processes, or were killed and are not known to be yet."""
@@ -179,17 +166,18 @@ class Search:
     def _draw(self) -> Trial | None:
         """A trial that was put back, or a new one whose point no other has."""
         for attempt in range(DRAWS + 1):
-            trials = counted(self.study)
-            if not self._trials(TrialState.WAITING) and len(trials) >= self.n_trials:
+            known = counted(self.study)
+            if not self._trials(TrialState.WAITING) and len(known) >= self.n_trials:
                 return None
-            exhaustive = attempt == DRAWS and is_finite(self.space)
-            self.study.sampler = self._sampler(len(trials), attempt, exhaustive)
+            is_last, self.study.sampler = attempt == DRAWS, self._sampler(len(known), attempt)
+            if is_last and trials.is_finite(self.space):
+                self.study.sampler = optuna.samplers.BruteForceSampler(self.seed)
             trial = self.study.ask(self.space)
             if "job" in trial.user_attrs:
                 return trial
-            others = [t for t in trials if t.number != trial.number]
+            others = [t for t in known if t.number != trial.number]
             is_new = all(t.params != trial.params for t in others)
-            if is_new or (attempt == DRAWS and not exhaustive):
+            if is_new or (is_last and not trials.is_finite(self.space)):
                 trial.set_user_attr("job", f"trial-{len(others):03d}")
                 return trial
             self._discard(trial)
@@ -200,68 +188,40 @@ class Search:
         self.n_trials = min(self.n_trials, len(counted(self.study)))
         print(f"All {self.n_trials} points of the space have been tried: the search ends here.")
 
-    def _sampler(
-        self, n_trials: int, attempt: int, exhaustive: bool
-    ) -> optuna.samplers.BaseSampler:
+    def _sampler(self, n_trials: int, attempt: int) -> optuna.samplers.BaseSampler:
         """A new one for each draw, so that a resumed search draws what one without a stop draws.
 
         What a sampler has to remember, it keeps in the study.
         """
-        seed = self.seed + 1000 * n_trials + attempt
-        if exhaustive:
-            return optuna.samplers.BruteForceSampler(seed)
-        if self.sampler["_target_"].endswith(ONE_SEED):
-            seed = self.seed
+        is_sequence = self.sampler["_target_"].endswith(ONE_SEED)
+        seed = self.seed if is_sequence else self.seed + 1000 * n_trials + attempt
         sampler: optuna.samplers.BaseSampler = build({"seed": seed, **self.sampler})
         return sampler
 
     def _discard(self, trial: Trial | FrozenTrial) -> None:
         """Take a trial that is not to be run out of the count."""
-        self.storage.set_trial_user_attr(trial._trial_id, "discarded", True)
-        self.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-
-    def _end(self, trial: Trial, state: TrialState, values: Sequence[float] | None = None) -> None:
-        try:
-            self.study.tell(trial, values, state, skip_if_finished=True)
-        except RuntimeError as error:  # a sampler that has no further point stops the study
-            if "stop" not in str(error):
-                raise
-            self._end_here()
+        self.database.set_trial_user_attr(trial._trial_id, "discarded", True)
+        self.database.set_trial_state_values(trial._trial_id, TrialState.FAIL)
 
     def _refuse_another_search(self) -> None:
-        """Only n_trials, sampler and pruner may differ from what the study was started with.
-
-        Raises:
-            ConfigError: the study's space, objectives or fixed overrides are others.
-        """
-        asked = {
-            "objectives": [f"{name}: {goal}" for name, goal in self.objectives.items()],
-            "params": sorted(f"{name}: {one}" for name, one in self.space.items()),
-            "overrides": sorted(
-                o for o in self.fixed if not o.lstrip("+~").startswith(KEYS_IGNORED_ON_RESUME)
-            ),
-        }
+        """Only n_trials, sampler and pruner may differ from what the study was started with."""
+        goals = [f"{name}: {goal}" for name, goal in self.objectives.items()]
+        typed = [o for o in self.overrides if not o.key_or_group.startswith(KEYS_IGNORED_ON_RESUME)]
+        asked = [f"objectives={{{', '.join(goals)}}}", *sorted(str(o.input_line) for o in typed)]
         started = self.study.user_attrs.get("started_with", asked)
+        directions = [direction.name.lower() for direction in self.study.directions]
         has_ended = any(trial.state.is_finished() for trial in counted(self.study))
-        if self.study.directions == directions(self.objectives) and not has_ended:
-            started = {**started, "objectives": asked["objectives"]}  # a misspelt one is fixed
+        if directions == list(self.objectives.values()) and not has_ended:
+            started = [asked[0], *started[1:]]  # a misspelt objective is fixed
         self.study.set_user_attr("started_with", started)
-        before, now = (
-            {what: ", ".join(values) or "(none)" for what, values in each.items()}
-            for each in (started, asked)
-        )
-        differing = [f"{k} {before[k]} (now {now[k]})" for k in asked if before[k] != now[k]]
-        if differing:
+        if differing := sorted(set(started) ^ set(asked)):
             raise ConfigError(
-                f"{self.folder} holds a search with other {'; '.join(differing)}. Choose another "
-                "name=…, or give the same values to continue that search."
+                f"{self.folder} holds another search; it differs in {', '.join(differing)}. Choose "
+                "another name=…, or give the same values to continue that search."
             )
 
-    def _trials(self, *states: TrialState) -> list[FrozenTrial]:
-        return self.study.get_trials(deepcopy=False, states=states or None)
-
-    def _lock(self) -> FileLock:
-        return FileLock(self.folder / "study.lock")
+    def _trials(self, state: TrialState) -> list[FrozenTrial]:
+        return self.study.get_trials(deepcopy=False, states=[state])
 
 
 def run_search(search: Search, launcher: Launcher, n_jobs: int) -> None:
@@ -271,14 +231,19 @@ def run_search(search: Search, launcher: Launcher, n_jobs: int) -> None:
     trials at a time, and the next ones when all of those have ended.
     """
     stop = threading.Event()
-    heart = threading.Thread(target=_beat, args=(search, stop), daemon=True)
+
+    def beat() -> None:
+        while not stop.wait(search.heartbeat_s):
+            search.beat()
+
+    heart = threading.Thread(target=beat, daemon=True)
     heart.start()
     try:
         patience = time.monotonic() + 5 * search.heartbeat_s
-        while True:
-            if _run_trials(search, launcher, max(1, n_jobs)):
+        while (ran := _run_trials(search, launcher, n_jobs)) or search.others():
+            if ran:
                 patience = time.monotonic() + 5 * search.heartbeat_s
-            elif not search.others() or time.monotonic() > patience:
+            elif time.monotonic() > patience:
                 break
             else:  # of a worker that was killed just now: its trials are ours to run, soon
                 time.sleep(search.heartbeat_s / 2)
@@ -300,19 +265,6 @@ def _run_trials(search: Search, launcher: Launcher, n_jobs: int) -> int:
         batch.append(job)
     if batch:
         launcher.launch([overrides for _, overrides in batch], initial_job_idx=batch[0][0])
-        for number, _ in batch:
-            search.tell(number)
+    for number, _ in batch:
+        search.tell(number)
     return len(batch)
-
-
-def _beat(search: Search, stop: threading.Event) -> None:
-    while not stop.wait(search.heartbeat_s):
-        search.beat()
-
-
-def _as_text(point: dict[str, Any]) -> dict[str, str]:
-    return {name: value if isinstance(value, str) else repr(value) for name, value in point.items()}
-
-
-def _pluses(line: str) -> int:
-    return len(line) - len(line.lstrip("+"))

@@ -16,22 +16,17 @@ class Slot:
 
     def environment(self) -> dict[str, str]:
         """The variables that keep a process within its share."""
-        threads = str(len(self.cores))
-        share = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+        share = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(len(self.cores)))
         return share | ({"CUDA_VISIBLE_DEVICES": ",".join(self.gpus)} if self.gpus else {})
 
 
 def slots(n: int, cores: Sequence[int], gpus: Sequence[str], gpus_per_job: int = 1) -> list[Slot]:
     """Divide cores and GPUs among n slots; with more slots than there are, some share one."""
-    size, rest = divmod(len(cores), n)
-    shares, start = [], 0
+    shares, ends = [], [-(-i * len(cores) // n) for i in range(n + 1)]
     for i in range(n):
-        stop = start + size + (i < rest)
-        own = cores[start:stop] or [cores[i % len(cores)]]
-        first = i * gpus_per_job
-        of_slot = [gpus[(first + k) % len(gpus)] for k in range(min(gpus_per_job, len(gpus)))]
-        shares.append(Slot(i, tuple(own), tuple(of_slot)))
-        start = stop
+        own = cores[ends[i] : ends[i + 1]] or [cores[i % len(cores)]]
+        numbers = range(i * gpus_per_job, i * gpus_per_job + min(gpus_per_job, len(gpus)))
+        shares.append(Slot(i, tuple(own), tuple(gpus[k % len(gpus)] for k in numbers)))
     return shares
 
 

@@ -6,7 +6,6 @@ launcher needs to know nothing of sweeps.
 
 import shlex
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +18,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from cxr_lightning.errors import CxrError, TrainingError
 from cxr_lightning.runs.folder import JobState, job_state
 from cxr_lightning.runs.writing import without_passwords
-from cxr_lightning.sweeps.naming import quoted, sweep_name
-from cxr_lightning.sweeps.plan import (
-    Job,
-    Plan,
-    fixed_words,
-    grid,
-    read_plan,
-    swept_keys,
-    write_plan,
-)
+from cxr_lightning.sweeps import plan as plans
 
 
 class GridSweeper(BasicSweeper):
@@ -44,15 +34,13 @@ class GridSweeper(BasicSweeper):
     ) -> None:
         """Fix the sweep's folder, before the launcher is made, which may write there."""
         parser = OverridesParser.create(config_loader=hydra_context.config_loader)
-        given = [*self._parse_config(), *config.hydra.overrides.task]
+        given = parser.parse_overrides([*self._parse_config(), *config.hydra.overrides.task])
         # By key: the command line beats `params`.
-        self.given: list[Override] = list(
-            {o.get_key_element(): o for o in parser.parse_overrides(given)}.values()
-        )
+        self.given: list[Override] = list({o.get_key_element(): o for o in given}.values())
         raw: Any = OmegaConf.to_container(config, resolve=False)
         if raw["name"].startswith("${now:"):  # nobody has named it
             with read_write(config):
-                config.name = sweep_name([o for o in self.given if o.key_or_group != "name"])
+                config.name = plans.sweep_name([o for o in self.given if o.key_or_group != "name"])
         self.name, self.folder = str(config.name), Path(config.folder).absolute()
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
@@ -62,8 +50,8 @@ class GridSweeper(BasicSweeper):
         Raises:
             TrainingError: a job failed or did not finish.
         """
-        jobs = grid(self.given)
-        self._start(self._plan(False, len(jobs), [job for job, _ in jobs]))
+        jobs = plans.grid(self.given)
+        self._start(len(jobs), [job for job, _ in jobs])
         batch = [[*words, *self.place(job.name)] for job, words in jobs]
         self.validate_batch_is_legal(batch)
         assert self.launcher is not None
@@ -80,44 +68,44 @@ class GridSweeper(BasicSweeper):
 
     def place(self, job: str) -> list[str]:
         """The overrides that tell a job its name and its folder."""
-        folder = quoted(str(self.folder / job))
-        return [f"name={quoted(f'{self.name}/{job}')}", f"folder={folder}"]
+        return [
+            f"name={plans.quoted(f'{self.name}/{job}')}",
+            f"folder={plans.quoted(str(self.folder / job))}",
+        ]
 
-    def _plan(self, is_search: bool, n_jobs: int, jobs: Sequence[Job] = ()) -> Plan:
-        assert self.config is not None
-        given = self.config.hydra.overrides
-        of_hydra = [word for word in given.hydra if not word.startswith("hydra.mode=")]
-        command = without_passwords(shlex.join(["cxr-train", "-m", *given.task, *of_hydra]))
-        fixed, swept = sorted(fixed_words(self.given)), swept_keys(self.given)
-        return Plan(is_search, command, fixed, swept, n_jobs, list(jobs))
-
-    def _start(self, plan: Plan) -> None:
+    def _start(self, n_jobs: int, jobs: list[plans.Job], is_search: bool = False) -> None:
         """Write the plan, and say how many jobs there are and how far they are."""
-        plan = write_plan(self.folder, plan)
+        assert self.config is not None
+        typed = self.config.hydra.overrides
+        of_hydra = [word for word in typed.hydra if not word.startswith("hydra.mode=")]
+        command = without_passwords(shlex.join(["cxr-train", "-m", *typed.task, *of_hydra]))
+        shared = [o for o in self.given if o.key_or_group not in ("name", "folder")]
+        fixed = sorted(str(o.input_line) for o in shared if not o.is_sweep_override())
+        plan = plans.Plan(is_search, command, fixed, plans.swept_keys(self.given), n_jobs, jobs)
+        plan = plans.write_plan(self.folder, plan)
         counts = Counter(job_state(self.folder / job.name) for job in plan.jobs)
-        kinds: tuple[JobState, ...] = ("finished", "pruned", "unfinished", "failed")
-        held = ", ".join(f"{counts[kind]} {kind}" for kind in kinds if counts[kind])
-        folder = self.folder
-        shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
-        print(f"Sweep {shown}: {plan.n_jobs} jobs" + (f", of which {held}" if held else ""))
+        states: tuple[JobState, ...] = ("finished", "pruned", "unfinished", "failed")
+        told = [f"{counts[state]} {state}" for state in states if counts[state]]
+        here = self.folder.is_relative_to(Path.cwd())
+        shown = self.folder.relative_to(Path.cwd()) if here else self.folder
+        of_which = f", of which {', '.join(told)}" if told else ""
+        print(f"Sweep {shown}: {plan.n_jobs} jobs{of_which}")
 
     def _finish(self, problem: str = "") -> None:
         """Write the report; raises TrainingError where a job has neither results nor was pruned."""
         from cxr_lightning.sweeps.page import write_report
 
         write_report(self.folder)
-        states = {j.name: job_state(self.folder / j.name) for j in read_plan(self.folder).jobs}
+        states = {
+            j.name: job_state(self.folder / j.name) for j in plans.read_plan(self.folder).jobs
+        }
+        how = {"failed": "failed", "unfinished": "did not end", "waiting": "did not start"}
         sentences = []
-        for state, how in (
-            ("failed", "failed"),
-            ("unfinished", "did not end"),
-            ("waiting", "did not start"),
-        ):
-            names = [name for name, reached in states.items() if reached == state]
-            if names:
+        for state, ended in how.items():
+            if names := [name for name, reached in states.items() if reached == state]:
                 more = f" and {len(names) - 10} more" if len(names) > 10 else ""
                 jobs = "1 job" if len(names) == 1 else f"{len(names)} jobs"
-                sentences.append(f"{jobs} {how}: {', '.join(names[:10])}{more}")
+                sentences.append(f"{jobs} {ended}: {', '.join(names[:10])}{more}")
         if sentences:
             raise TrainingError("; ".join(sentences) + problem)
 
@@ -137,17 +125,15 @@ class SearchSweeper(GridSweeper):
 
         assert self.config is not None and self.launcher is not None
         options: Any = OmegaConf.to_container(OmegaConf.create(self.options))
-        objectives = {k: v for one in options.pop("objectives") for k, v in one.items()}
+        given = {
+            "objectives": {k: v for one in options["objectives"] for k, v in one.items()},
+            "storage": options["storage"] or f"sqlite:///{self.folder}/study.db",
+            "study_name": options["study_name"] or self.folder.name,
+            "has_validation": OmegaConf.select(self.config, "split.val_fraction") != 0,
+        }
         search = Search(
-            folder=self.folder,
-            overrides=self.given,
-            objectives=objectives,
-            storage=options.pop("storage") or f"sqlite:///{self.folder}/study.db",
-            study_name=options.pop("study_name") or self.folder.name,
-            has_validation=OmegaConf.select(self.config, "split.val_fraction") != 0,
-            place=self.place,
-            **options,
+            folder=self.folder, overrides=self.given, place=self.place, **options | given
         )
-        self._start(search.continued(self._plan(True, search.n_trials)))
+        self._start(search.n_trials, search.jobs(), is_search=True)
         run_search(search, self.launcher, self.config.hydra.launcher.get("n_jobs") or 1)
         self._finish()

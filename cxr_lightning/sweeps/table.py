@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from cxr_lightning.runs.folder import failure, job_state
 from cxr_lightning.runs.writing import write_csv, write_text
 from cxr_lightning.sweeps.cells import PARTS, VALIDATION, Cell, Run, find_cells, finished_runs
-from cxr_lightning.sweeps.comparisons import SameTests, mean_intervals, same_tests
-from cxr_lightning.sweeps.contrasts import Interval
+from cxr_lightning.sweeps.comparisons import SameTests, same_tests
 from cxr_lightning.sweeps.plan import Job, Plan, read_plan
 
 HEADLINES = {
@@ -26,7 +25,7 @@ HEADLINES = {
 }
 JOBS_WITH_INTERVAL = ("test/accuracy", "test/f1_macro")  # in texts; the CSV has all
 SECONDS = "train_epoch_s"  # not in summary.csv: rerun or resumed, a sweep has the same file
-COUNTS = (("n", "n", "{:.0f}"), ("epochs", "epochs", "{:.0f}"), (SECONDS, "s/epoch", "{:.1f}"))
+COUNTS = {"n": ("n", 0), "epochs": ("epochs", 0), SECONDS: ("s/epoch", 1)}  # title and decimals
 NOT_ON_SCREEN = ("macro precision", "macro recall", "n", "epochs", "s/epoch", "error")
 
 
@@ -34,8 +33,7 @@ NOT_ON_SCREEN = ("macro precision", "macro recall", "n", "epochs", "s/epoch", "e
 class Tables:
     """What a sweep's tables show. jobs, cells: numbers, the best by validation first.
 
-    of_cells, sets: the cells in the order of the sweep, and by what they were tested on. means: by
-    cell and metric; empty without intervals.
+    of_cells, sets: the cells in the order of the sweep, and by what they were tested on.
     """
 
     plan: Plan
@@ -43,7 +41,6 @@ class Tables:
     sets: list[SameTests]
     jobs: pd.DataFrame
     cells: pd.DataFrame
-    means: dict[str, dict[str, Interval]]
 
     @property
     def has_replicates(self) -> bool:
@@ -63,30 +60,12 @@ class Tables:
     @property
     def notes(self) -> list[str]:
         """What must be read beside the numbers, in sentences."""
-        said = _choice(self.jobs)
-        for t in self.sets:
-            (name, share), cells = t.largest_class, ", ".join(f"“{c.name}”" for c in t.cells)
-            about = f"{cells} ({len(t.images)} images of {len(t.patients)} patients): always"
-            said.append(
-                f"{about if self.sets[1:] else 'Always'} answering “{name}”, the largest class, is "
-                f"right in {share:.1%}."
-            )
-        if self.sets[1:]:
-            said.append(
-                "Cells that were tested on different images, classes or patients are not compared "
-                "with each other, as a difference may come from the images."
-            )
-        if pooled := [key for key in PARTS if key in self.plan.swept]:
-            said.append(
-                f"The test predictions of a seed are pooled over {' and '.join(pooled)}, and the "
-                "metrics are computed on them; a standard deviation is over values of seed alone."
-            )
-        said += [sentence for cell in self.of_cells for sentence in cell.left_out]
-        if "collapsed" in self.jobs:
-            for of_class, runs in self.jobs.dropna(subset="collapsed").groupby("collapsed"):
-                named = ", ".join(runs["job"])
-                said.append(f"Collapsed: every test image is called “{of_class}” by {named}.")
-        return said
+        finished = self.jobs[self.jobs["status"] == "finished"]
+        chosen = finished[VALIDATION].notna().tolist() if len(finished) else None
+        collapsed = finished.groupby("collapsed")["job"] if len(finished) else ()
+        pooled = [key for key in PARTS if key in self.plan.swept]
+        content = {"tables": self, "chosen": chosen, "collapsed": collapsed, "pooled": pooled}
+        return rendered("notes.txt.j2", content).splitlines()
 
 
 def write_summary(folder: Path) -> None:
@@ -100,20 +79,19 @@ def write_summary(folder: Path) -> None:
 def read_tables(folder: Path, *, with_intervals: bool = False) -> Tables:
     """Read the jobs' folders; with_intervals: also bootstrap the cells, which takes seconds.
 
-    Raises:
-        DataError: `folder` holds no sweep.
+    Raises DataError where `folder` holds no sweep.
     """
     plan = read_plan(folder)
     runs = finished_runs(folder, plan)
     cells = find_cells(plan, runs)
-    sets = same_tests(cells, _n_resamples(runs) if with_intervals else 0)
-    means: dict[str, dict[str, Interval]] = {}
-    for tested in sets if with_intervals else ():
-        means |= mean_intervals(tested)
+    # The configured number of resamples, the largest if the runs differ.
+    n = max((run.config.get("n_resamples", 2000) for run in runs if with_intervals), default=0)
+    sets = same_tests(cells, n)
+    tested = {cell.name: t for t in sets for cell in t.cells} if with_intervals else {}
     done = {run.job.name: run for run in runs}
     jobs = [_job(folder, job, done.get(job.name)) for job in plan.jobs]
-    rows = [_cell(cell, means.get(cell.name, {})) for cell in cells]
-    return Tables(plan, cells, sets, _ranked(jobs), _ranked(rows), means)
+    rows = [_cell(cell, tested.get(cell.name)) for cell in cells]
+    return Tables(plan, cells, sets, _ranked(jobs), _ranked(rows))
 
 
 def write_tables(folder: Path, tables: Tables) -> None:
@@ -137,30 +115,40 @@ def print_tables(tables: Tables) -> None:
     texts = tables.cell_texts if tables.has_replicates else tables.job_texts
     title = "Test images, " + ("mean ± sd over seeds (95%)" if tables.has_replicates else "by job")
     hidden = [*NOT_ON_SCREEN, *(tables.plan.swept if tables.plan.is_search else [])]
-    names = [n for n in map(str, texts) if n not in hidden and not n.startswith("recall/")]
+    texts = texts[[n for n in texts if n not in hidden and not str(n).startswith("recall/")]]
     table, console = Table(title=title, box=None, padding=(0, 1)), Console()
-    for name in names:
-        table.add_column(Text(name), overflow="fold")
-    for row in texts[names].itertuples(index=False):
+    for name in texts:
+        table.add_column(Text(str(name)), overflow="fold")
+    for row in texts.itertuples(index=False):
         table.add_row(*map(Text, row))
     console.print(table)
     for note in tables.notes:
         console.print(Text(note))
 
 
+def rendered(template: str, content: Mapping[str, Any]) -> str:
+    """One of this folder's templates with its content; in HTML, text is text."""
+    environment = Environment(
+        loader=PackageLoader("cxr_lightning.sweeps", "."),
+        autoescape="html" in template,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(content)
+
+
 def short(value: object) -> object:
     """A number that a search has drawn, in three digits; all else as it was typed."""
     text = str(value)
-    digits = sum(character.isdigit() for character in text)
-    is_drawn = digits > 6 and re.fullmatch(r"[-+]?\d+\.\d+(e[-+]?\d+)?", text)
+    is_drawn = sum(map(str.isdigit, text)) > 6 and re.fullmatch(r"[-+]?\d+\.\d+(e[-+]?\d+)?", text)
     return f"{float(text):.3g}" if is_drawn else value
 
 
 def _job(folder: Path, job: Job, run: Run | None) -> dict[str, Any]:
     state = job_state(folder / job.name)
-    row: dict[str, Any] = {"job": job.name, **job.values, "status": state, "error": None}
-    if state == "failed":
-        row["error"] = failure(folder / job.name)
+    error = failure(folder / job.name) if state == "failed" else None
+    row: dict[str, Any] = {"job": job.name, **job.values, "status": state, "error": error}
     if run is None:
         return row
     row |= {name: run.results[name] for name in ("n", "patients")}
@@ -173,18 +161,20 @@ def _job(folder: Path, job: Job, run: Run | None) -> dict[str, Any]:
     return row
 
 
-def _cell(cell: Cell, means: Mapping[str, Interval]) -> dict[str, Any]:
+def _cell(cell: Cell, tested: SameTests | None) -> dict[str, Any]:
+    """tested: None leaves out the intervals."""
     row: dict[str, Any] = {"cell": cell.name, **cell.values, "jobs": cell.n_jobs}
     row |= {"seeds": len(cell.seeds), "seeds_planned": cell.n_seeds, VALIDATION: cell.validation}
     if not cell.seeds:
         return row
-    row |= {"n": len(cell.seeds[0].tests), "patients": len(set(cell.seeds[0].patients))}
+    tests = cell.seeds[0].tests
+    row |= {"n": len(tests), "patients": tests["group"].nunique()}
     for name, values in cell.values_of.items():
-        metric = f"test/{name}"
-        row[metric] = values.mean()
-        row[f"{metric}/sd"] = values.std(ddof=1) if len(values) > 1 else np.nan
-        if name in means:
-            row[f"{metric}/low"], row[f"{metric}/high"] = means[name].low, means[name].high
+        row[f"test/{name}"] = values.mean()
+        row[f"test/{name}/sd"] = values.std(ddof=1) if len(values) > 1 else np.nan
+        if tested is not None and name in tested.samples:
+            mean = tested.mean(cell, name)
+            row[f"test/{name}/low"], row[f"test/{name}/high"] = mean.low, mean.high
     return row
 
 
@@ -202,63 +192,37 @@ def _texts(numbers: pd.DataFrame, plan: Plan, with_interval: Sequence[str] | Non
     named = [*([str(numbers.columns[0])] if plan.is_search or not swept else []), *swept]
     shown = numbers[named].map(lambda value: str(short(value)))
     if "seeds" in numbers:
-        pairs = zip(numbers["seeds"], numbers["seeds_planned"], strict=True)
-        shown["seeds"] = [f"{done} of {planned}" for done, planned in pairs]
-    recalls = {name: name.removeprefix("test/") for name in _recalls(numbers)}
-    for name, title in (HEADLINES | recalls).items():
+        shown["seeds"] = numbers["seeds"].map(str) + " of " + numbers["seeds_planned"].map(str)
+    for name, title in (HEADLINES | _recalls(numbers)).items():
         if name in numbers and numbers[name].notna().any():
             limits = with_interval is None or name in with_interval
             shown[title] = [_percent(row, name, limits) for row in numbers.to_dict("records")]
     if (best := HEADLINES[VALIDATION]) in shown and numbers[VALIDATION].count() > 1:
-        is_best = numbers[VALIDATION] == numbers[VALIDATION].max()
-        shown.loc[is_best, best] += " (best)"
-    for name, title, form in COUNTS:
+        shown.loc[numbers[VALIDATION] == numbers[VALIDATION].max(), best] += " (best)"
+    for name, (title, digits) in COUNTS.items():
         if name in numbers:
-            shown[title] = ["" if pd.isna(value) else form.format(value) for value in numbers[name]]
+            shown[title] = ["" if pd.isna(n) else f"{n:.{digits}f}" for n in numbers[name]]
     if "status" in numbers and (numbers["status"] != "finished").any():
         shown["status"], shown["error"] = numbers["status"], numbers["error"].fillna("")
     return shown
 
 
-def _recalls(numbers: pd.DataFrame) -> list[str]:
+def _recalls(numbers: pd.DataFrame) -> dict[str, str]:
     """The columns `test/recall/k`, without their limits; a class may be called `k/low`."""
     names = [name for name in map(str, numbers) if name.startswith("test/recall/")]
     limits = {f"{name}{end}" for name in names for end in ("/low", "/high", "/sd")}
-    return [name for name in names if name not in limits]
+    return {name: name.removeprefix("test/") for name in names if name not in limits}
 
 
 def _percent(row: Mapping[Any, Any], name: str, with_limits: bool) -> str:
     """`91.2%`, with its standard deviation and limits where there are any."""
-    value, sd, low, high = (row.get(f"{name}{end}") for end in ("", "/sd", "/low", "/high"))
-    if value is None or np.isnan(value):
+    ends = ("", "/sd", "/low", "/high")
+    found = np.array([row.get(f"{name}{end}") for end in ends], dtype=np.float64)  # None is nan
+    value, sd, low, high = 100 * found
+    if np.isnan(value):
         return ""
-    text = f"{value:.1%}" if sd is None or np.isnan(sd) else f"{100 * value:.1f} ± {100 * sd:.1f}%"
-    if not with_limits or low is None or high is None or np.isnan(low):
-        return text
-    return f"{text} ({100 * low:.1f}–{100 * high:.1f})"
-
-
-def _choice(jobs: pd.DataFrame) -> list[str]:
-    """What may be chosen by which numbers."""
-    if VALIDATION not in jobs:
-        return []  # nothing is finished
-    finished = jobs[jobs["status"] == "finished"]
-    if finished[VALIDATION].isna().all():
-        return [
-            "There are no validation images, so nothing may be chosen by these test numbers. The "
-            "rows are in the order of the sweep."
-        ]
-    said = "The rows are sorted by macro F1 on the validation images, at the tested epoch. Choose "
-    said += "by validation; the test numbers are for reporting."
-    if finished[VALIDATION].isna().any():
-        said += " Runs without validation images stand last and cannot be chosen."
-    return [said]
-
-
-def _n_resamples(runs: Sequence[Run]) -> int:
-    """The configured number of bootstrap resamples, the largest if the runs differ."""
-    configs = [(run.folder / "config.yaml").read_text(encoding="utf-8") for run in runs]
-    return max((yaml.safe_load(text).get("n_resamples", 2000) for text in configs), default=2000)
+    text = f"{value:.1f}%" if np.isnan(sd) else f"{value:.1f} ± {sd:.1f}%"
+    return f"{text} ({low:.1f}–{high:.1f})" if with_limits and not np.isnan(low) else text
 
 
 def _markdown(texts: pd.DataFrame) -> str:

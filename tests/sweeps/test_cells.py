@@ -30,13 +30,15 @@ def test_cells_and_seeds_stand_in_the_sweeps_order_images_by_path(tmp_path: Path
         backwards = [table[0], *table[:0:-1]]
         (tmp_path / job.name / "predictions.csv").write_text("\n".join(backwards) + "\n")
     b, a = cells(tmp_path, jobs)
-    assert [(cell.name, [seed.name for seed in cell.seeds]) for cell in (b, a)] == [
+    assert [
+        (cell.name, [seed.runs[0].job.values["seed"] for seed in cell.seeds]) for cell in (b, a)
+    ] == [
         ("b", ["1", "0"]),
         ("a", ["1", "0"]),
     ]
     seed = a.seeds[0]
-    assert [path for _, path, _, _ in seed.tests] == [f"test/{i:03d}.png" for i in range(10)]
-    assert seed.patients == [f"p{i}" for i in range(10)]
+    assert seed.tests["path"].tolist() == [f"test/{i:03d}.png" for i in range(10)]
+    assert seed.tests["group"].tolist() == [f"p{i}" for i in range(10)]
     assert seed.labels.tolist() == LABELS
     assert seed.predicted.tolist() == [1, *LABELS[1:]]
     assert a.values_of["accuracy"].tolist() == [0.9, 0.9]
@@ -62,7 +64,7 @@ def test_names_and_patients_are_text_whatever_they_look_like(tmp_path: Path) -> 
     jobs = plan(tmp_path, [{"model": "a"}])
     finish(tmp_path / "model-a", [0, 1, 2, 1], [0, 1, 2, 2], patients, classes)
     (cell,) = cells(tmp_path, jobs)
-    assert (cell.classes, cell.seeds[0].patients) == (classes, patients)
+    assert (cell.classes, cell.seeds[0].tests["group"].tolist()) == (classes, patients)
     assert cell.seeds[0].labels.tolist() == [0, 1, 2, 2]
     (tested,) = same_tests([cell], 100)
     assert tested.largest_class == ("true", 0.5)
@@ -108,7 +110,7 @@ def test_the_folds_of_a_seed_are_pooled_and_are_no_seeds(tmp_path: Path) -> None
     assert a.values_of["accuracy"].tolist() == pytest.approx([0.6, 0.6])
     assert b.values_of["accuracy"].tolist() == pytest.approx([1.0, 0.9])
     pooled = a.seeds[0]
-    assert [path for _, path, _, _ in pooled.tests] == [f"test/{i:03d}.png" for i in range(30)]
+    assert pooled.tests["path"].tolist() == [f"test/{i:03d}.png" for i in range(30)]
     expected = f1_score(pooled.labels, pooled.predicted, average="macro")
     assert a.values_of["f1_macro"][0] == pytest.approx(expected)
     assert a.validation == pytest.approx(0.6)  # mean of .5, .6 and .7
@@ -120,7 +122,7 @@ def test_a_seed_of_which_a_fold_is_missing_is_left_out_and_said(tmp_path: Path) 
         (tmp_path / name / "metrics.json").unlink()
     (tmp_path / "model-b_seed-1_split.fold-1" / "predictions.csv").unlink()
     a, b = cells(tmp_path, jobs)
-    assert ([seed.name for seed in a.seeds], b.seeds) == (["0"], [])
+    assert ([seed.runs[0].job.values["seed"] for seed in a.seeds], b.seeds) == (["0"], [])
     until = "is left out until all its folds and split seeds are finished: 2 of 3 are."
     assert a.left_out == [f"“a”, seed 1 {until}"]
     assert b.left_out == [
@@ -135,7 +137,7 @@ def test_an_image_that_several_split_seeds_test_has_one_row_per_test(tmp_path: P
     finish(tmp_path / "split.seed-4", wrong(3, 4), first=5)  # images 5 to 14; 8 and 9 are wrong
     (cell,) = cells(tmp_path, jobs)
     (seed,) = cell.seeds
-    assert (len(seed.tests), len(set(seed.patients))) == (20, 15)
+    assert (len(seed.tests), seed.tests["group"].nunique()) == (20, 15)
     assert cell.values_of["accuracy"].tolist() == [0.85]  # 17 of 20
     (tested,) = same_tests([cell], 400)
     assert len(tested.patients) == 15
@@ -144,7 +146,7 @@ def test_an_image_that_several_split_seeds_test_has_one_row_per_test(tmp_path: P
     gradient = np.array([1.0] * 5 + [2.0] * 5 + [1.0] * 5) * 3 / 20**2
     gradient[[0, 8, 9]] -= 1 / 20
     sd = np.sqrt((gradient**2).sum() - gradient.sum() ** 2 / 15)
-    drawn = tested.samples["accuracy"]["all runs"].resampled
+    drawn = tested.samples["accuracy"]["all runs"][:, 1:]
     assert drawn.shape == (1, 400)
     assert drawn.std() == pytest.approx(sd, rel=0.1)
 
@@ -160,9 +162,7 @@ def test_seeds_that_were_tested_on_other_images_have_a_mean_and_a_spread(tmp_pat
     assert a.values_of["accuracy"].tolist() == pytest.approx([0.7, 0.9])
     (tested,) = same_tests([a, b], 100)  # seed by seed, both were tested on the same
     assert (len(tested.images), len(tested.patients)) == (15, 15)
-    assert np.array_equal(
-        tested.samples["accuracy"]["a"].resampled, tested.samples["accuracy"]["b"].resampled
-    )
+    assert np.array_equal(tested.samples["accuracy"]["a"], tested.samples["accuracy"]["b"])
 
 
 # --- resamples -----------------------------------------------------------------------------------
@@ -174,7 +174,7 @@ def test_patients_are_drawn_whole_and_the_same_for_all(tmp_path: Path) -> None:
     finish(tmp_path / "model-a", [0, 0, 0, 0, 1, 1, 1, 1], [0] * 8, patients)
     finish(tmp_path / "model-b", [1, 1, 1, 1, 0, 0, 0, 0], [0] * 8, patients)
     (tested,) = same_tests(cells(tmp_path, jobs), 50)
-    a, b = (tested.samples["accuracy"][name].resampled for name in "ab")
+    a, b = (tested.samples["accuracy"][name][:, 1:] for name in "ab")
     assert a.shape == b.shape == (1, 50)
     assert set(4 * a[0]) <= {0, 1, 2, 3, 4} and len(set(a[0])) > 2
     assert np.allclose(a + b, 1)  # a is right where b is wrong

@@ -13,7 +13,6 @@ from cxr_lightning.sweeps.comparisons import (
     SameTests,
     comparisons,
     effects,
-    mean_intervals,
     same_tests,
 )
 from cxr_lightning.sweeps.contrasts import Interval, contrast, holm
@@ -45,7 +44,7 @@ def pairs_of(tested: SameTests) -> list[Comparison]:
 
 
 def mean_of(tested: SameTests, name: str, metric: str) -> Interval:
-    return mean_intervals(tested)[name][metric]
+    return next(tested.mean(cell, metric) for cell in tested.cells if cell.name == name)
 
 
 def first(n: int) -> list[int]:
@@ -92,7 +91,7 @@ GRID = {
 
 
 def found(tested: SameTests) -> list[tuple[str, int, float]]:
-    return [(e.name, e.pairs, round(e.accuracy.value, 9)) for e in effects(tested)]
+    return [(e.name, e.pairs, round(e.of["accuracy"].value, 9)) for e in effects(tested)]
 
 
 def test_an_effect_is_the_mean_difference_of_cells_that_differ_in_nothing_else() -> None:
@@ -105,17 +104,19 @@ def test_an_effect_is_the_mean_difference_of_cells_that_differ_in_nothing_else()
 def test_an_effect_is_paired_by_image() -> None:
     tested = sweep({"lr=1": [first(8)], "lr=2": [first(8)], "lr=3": [first(9)]})
     same, worse = effects(tested)
-    assert (same.accuracy.value, same.accuracy.low, same.f1_macro.value) == (0, None, 0)
+    assert same.of["accuracy"] == Interval(0.0) and same.of["f1_macro"].value == 0
     # One image of twenty: no resample is above 0, most are -1/20 or -2/20.
-    assert worse.accuracy.value == pytest.approx(-0.05)
-    assert -0.25 < worse.accuracy.low < -0.05 and worse.accuracy.high == 0
+    found = worse.of["accuracy"]
+    assert found.value == pytest.approx(-0.05)
+    assert -0.25 < found.low < -0.05 and found.high == 0
 
 
 def test_an_effect_on_macro_f1() -> None:
     (effect,) = effects(sweep({"model=a": [()], "model=b": [first(2)]}))
     # x: 8 of 10, none wrongly called so: 2 * 8 / (10 + 8). y: 10, and 2 more called so.
-    assert effect.f1_macro.value == pytest.approx((16 / 18 + 20 / 22) / 2 - 1)
-    assert effect.f1_macro.low < effect.f1_macro.value < effect.f1_macro.high <= 0
+    found = effect.of["f1_macro"]
+    assert found.value == pytest.approx((16 / 18 + 20 / 22) / 2 - 1)
+    assert found.low < found.value < found.high <= 0
 
 
 def test_cells_without_a_partner_do_not_enter() -> None:
@@ -164,7 +165,7 @@ def test_one_seed_is_judged_by_an_exact_test_and_holm() -> None:
     cells = {"model=a": [()], "model=b": [first(6)], "model=c": [[*first(5), 19]]}
     found = pairs_of(sweep(cells))
     # a alone has 6 images right: 2 / 2^6 = .03125, of three .09375. b and c: one each, p 1.
-    assert [c.p for c in found] == pytest.approx([0.03125, 0.03125, 1.0])
+    assert [c.difference.p for c in found] == pytest.approx([0.03125, 0.03125, 1.0])
     assert [c.p_holm for c in found] == pytest.approx([0.09375, 0.09375, 1.0])
     assert {c.test for c in found} == {"McNemar, exact"}
     assert found[0].sentence == "“a” and “b” cannot be distinguished with 20 test images."
@@ -181,15 +182,15 @@ def test_seeds_are_judged_by_their_spread_and_the_patients() -> None:
     # a: .5 and .45. b: .95, .9 and .95.
     assert pair.difference.value == pytest.approx(0.475 - 2.8 / 3)
     assert pair.test == "t contrast"
-    assert pair.p == pair.p_holm == pair.difference.p < 0.01
+    assert pair.p_holm == pair.difference.p < 0.01
     assert pair.sentence == "“b” is more accurate than “a”, by 45.8 points."
 
 
 def test_several_pairs_with_seeds_are_corrected_together() -> None:
     cells = {f"lr={n}": [first(n), [*first(n), 19]] for n in (2, 5, 8, 11)}
     pairs = pairs_of(sweep(cells))
-    assert [c.p_holm for c in pairs] == holm([c.p for c in pairs])
-    assert min(c.p for c in pairs) < 0.05 < max(c.p for c in pairs)
+    assert [c.p_holm for c in pairs] == holm([c.difference.p for c in pairs])
+    assert min(c.difference.p for c in pairs) < 0.05 < max(c.difference.p for c in pairs)
 
 
 def test_a_single_seed_against_several_is_a_contrast_without_seed_variance_of_its_own() -> None:
@@ -197,11 +198,11 @@ def test_a_single_seed_against_several_is_a_contrast_without_seed_variance_of_it
     (pair,) = pairs_of(tested)
     a, b = (tested.samples["accuracy"][name] for name in "ab")
     # a: .8. b: .98, .97 and .96, with s² = 1e-4, / 3.
-    patients = np.var(a.resampled.mean(axis=0) - b.resampled.mean(axis=0), ddof=1)
+    patients = np.var(a[:, 1:].mean(axis=0) - b[:, 1:].mean(axis=0), ddof=1)
     assert pair.difference.value == pytest.approx(-0.17)
     df = (patients + 1e-4 / 3) ** 2 / (patients**2 / 199 + (1e-4 / 3) ** 2 / 2)
     error = np.sqrt(patients + 1e-4 / 3)
-    assert pair.p == pytest.approx(2 * t.sf(0.17 / error, df))
+    assert pair.difference.p == pytest.approx(2 * t.sf(0.17 / error, df))
     assert pair.difference.high == pytest.approx(-0.17 + t.ppf(0.975, df) * error)
     assert pair.sentence == "Of these networks, “b” is more accurate than “a”, by 17.0 points."
 
@@ -256,7 +257,7 @@ def test_other_labels_patients_or_classes_are_another_test_set(other: dict[str, 
 
 def test_what_no_seed_and_no_resample_changes_has_no_p() -> None:
     (pair,) = pairs_of(sweep({"model=a": [(), ()], "model=b": [first(20), first(20)]}))
-    assert (pair.difference.value, pair.p, pair.p_holm) == (1.0, None, 1.0)
+    assert (pair.difference.value, pair.difference.p, pair.p_holm) == (1.0, None, 1.0)
     assert pair.sentence == (
         "“a” and “b” differ by 100.0 points; how much of it is chance cannot be estimated."
     )

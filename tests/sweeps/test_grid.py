@@ -1,18 +1,14 @@
 """A whole sweep from the command line: failures, exit codes, and the same command again."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
+from forked_commands import Forked, run
 from small_runs import BARE, FOLDERS, read_json
 from written_sweeps import LABELS, finish
-
-Done = subprocess.CompletedProcess[str]
 
 OPTIONS = [
     *("data=kaggle", "data.root=images", "data.cache_dir=cache", "data.image_size=32"),
@@ -31,21 +27,8 @@ RUN = ["curves.csv", "metrics.json", "predictions.csv", "run.json", "train.log"]
 JOBS = ["imbalance.loss.gamma--1", "imbalance.loss.gamma-0", "imbalance.loss.gamma-2"]
 
 
-def start(*arguments: str, cwd: Path) -> Done:
-    # Nothing that a command in the tests' own process has set; wide, not to fold a cell.
-    own = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"}
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=cwd,
-        env=own | {"COLUMNS": "160"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def train(*arguments: str, cwd: Path) -> Done:
-    return start("-m", "cxr_lightning.train", *OPTIONS, "-m", *arguments, cwd=cwd)
+def train(*arguments: str, cwd: Path) -> Forked:
+    return run(cwd, *OPTIONS, "-m", *arguments)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -61,7 +44,7 @@ def times(folder: Path) -> dict[str, int]:
 @pytest.fixture(scope="module")
 def sweep(
     tmp_path_factory: pytest.TempPathFactory, write_images: Callable[..., list[str]]
-) -> tuple[Done, Path]:
+) -> tuple[Forked, Path]:
     """A sweep over three cells, of which the first cannot work; and its folder."""
     home = tmp_path_factory.mktemp("sweep")
     write_images(home / "images", {f"{s}/{c}": 4 for s in ("train", "test") for c in FOLDERS})
@@ -71,7 +54,7 @@ def sweep(
 # --- the first time ------------------------------------------------------------------------------
 
 
-def test_a_job_has_a_folder_named_after_what_is_swept(sweep: tuple[Done, Path]) -> None:
+def test_a_job_has_a_folder_named_after_what_is_swept(sweep: tuple[Forked, Path]) -> None:
     folder = sweep[1]
     assert sorted(f.name for f in folder.iterdir() if f.is_dir()) == JOBS
     files = {str(f.relative_to(folder / JOBS[1])) for f in (folder / JOBS[1]).rglob("*")}
@@ -84,7 +67,7 @@ def test_a_job_has_a_folder_named_after_what_is_swept(sweep: tuple[Done, Path]) 
     assert sorted(typed) == sorted([*OPTIONS, "imbalance.loss.gamma=0", "optim.lr=0.01", *place])
 
 
-def test_the_sweep_has_its_plan_tables_and_report(sweep: tuple[Done, Path]) -> None:
+def test_the_sweep_has_its_plan_tables_and_report(sweep: tuple[Forked, Path]) -> None:
     folder = sweep[1]
     files = {file.name for file in folder.iterdir() if file.is_file()}
     tables = {"summary.csv", "summary.md", "cells.csv", "report.html"}
@@ -94,7 +77,7 @@ def test_the_sweep_has_its_plan_tables_and_report(sweep: tuple[Done, Path]) -> N
     assert plan["swept"] == ["imbalance.loss.gamma"]
 
 
-def test_the_screen_tells_which_job_of_how_many_this_is(sweep: tuple[Done, Path]) -> None:
+def test_the_screen_tells_which_job_of_how_many_this_is(sweep: tuple[Forked, Path]) -> None:
     lines = sweep[0].stdout.splitlines()
     assert lines[0] == "Sweep outputs/grid: 3 jobs"
     told = [line for line in lines if line.startswith("Job ")]
@@ -104,11 +87,11 @@ def test_the_screen_tells_which_job_of_how_many_this_is(sweep: tuple[Done, Path]
     assert told[2].endswith(" s left")
 
 
-def test_a_failing_cell_does_not_stop_the_others(sweep: tuple[Done, Path]) -> None:
+def test_a_failing_cell_does_not_stop_the_others(sweep: tuple[Forked, Path]) -> None:
     done, folder = sweep
-    assert done.returncode == 1
+    assert done.status == 1
     assert f"Job imbalance.loss.gamma--1 failed: {REASON}" in done.stderr
-    assert done.stderr.splitlines()[-1] == "train: 1 job failed: imbalance.loss.gamma--1"
+    assert done.stderr.splitlines()[-1] == "cxr-train: 1 job failed: imbalance.loss.gamma--1"
     assert "Traceback" not in done.stderr
     trace = (folder / JOBS[0] / "error.txt").read_text()
     assert "Traceback" in trace
@@ -116,7 +99,7 @@ def test_a_failing_cell_does_not_stop_the_others(sweep: tuple[Done, Path]) -> No
     assert not (folder / JOBS[1] / "error.txt").exists()
 
 
-def test_the_table_has_a_row_for_each_cell_with_its_numbers(sweep: tuple[Done, Path]) -> None:
+def test_the_table_has_a_row_for_each_cell_with_its_numbers(sweep: tuple[Forked, Path]) -> None:
     folder = sweep[1]
     table = pd.read_csv(folder / "summary.csv").set_index("imbalance.loss.gamma")
     assert table["status"].to_dict() == {-1: "failed", 0: "finished", 2: "finished"}
@@ -134,7 +117,7 @@ def test_the_table_has_a_row_for_each_cell_with_its_numbers(sweep: tuple[Done, P
     assert pd.isna(table.loc[-1, "test/accuracy"])
 
 
-def test_the_table_is_printed(sweep: tuple[Done, Path]) -> None:
+def test_the_table_is_printed(sweep: tuple[Forked, Path]) -> None:
     done, folder = sweep
     accuracy = read_json(folder / JOBS[2] / "metrics.json")["metrics"]["test/accuracy"]
     shown = f"{accuracy['value']:.1%} ({100 * accuracy['low']:.1f}–{100 * accuracy['high']:.1f})"
@@ -148,7 +131,7 @@ def test_the_table_is_printed(sweep: tuple[Done, Path]) -> None:
 
 
 @pytest.fixture(scope="module")
-def again(sweep: tuple[Done, Path]) -> tuple[Done, dict[str, bytes], dict[str, int]]:
+def again(sweep: tuple[Forked, Path]) -> tuple[Forked, dict[str, bytes], dict[str, int]]:
     """The same command a second time; the sweep's files before it and their times."""
     folder = sweep[1]
     before = contents(folder), times(folder)
@@ -156,7 +139,7 @@ def again(sweep: tuple[Done, Path]) -> tuple[Done, dict[str, bytes], dict[str, i
 
 
 def test_the_same_command_again_skips_what_is_finished_and_tries_again_what_failed(
-    again: tuple[Done, dict[str, bytes], dict[str, int]],
+    again: tuple[Forked, dict[str, bytes], dict[str, int]],
 ) -> None:
     lines = again[0].stdout.splitlines()
     assert lines[0] == "Sweep outputs/grid: 3 jobs, of which 2 finished, 1 failed"
@@ -164,11 +147,11 @@ def test_the_same_command_again_skips_what_is_finished_and_tries_again_what_fail
         *JOBS[1:]
     ]
     assert f"Job imbalance.loss.gamma--1 failed: {REASON}" in again[0].stderr
-    assert again[0].returncode == 1
+    assert again[0].status == 1
 
 
 def test_the_same_command_again_changes_no_result(
-    sweep: tuple[Done, Path], again: tuple[Done, dict[str, bytes], dict[str, int]]
+    sweep: tuple[Forked, Path], again: tuple[Forked, dict[str, bytes], dict[str, int]]
 ) -> None:
     _, before, when = again
     after, now = contents(sweep[1]), times(sweep[1])
@@ -179,14 +162,14 @@ def test_the_same_command_again_changes_no_result(
 
 
 def test_another_fixed_value_under_the_same_name_is_refused(
-    sweep: tuple[Done, Path], again: object
+    sweep: tuple[Forked, Path], again: object
 ) -> None:
     folder = sweep[1]
     before = contents(folder)
     done = train(GAMMAS[0], "optim.lr=0.02", cwd=folder.parents[1])
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.status, done.stdout) == (1, "")
     assert done.stderr.startswith(
-        f"train: {folder} holds another sweep; it differs in optim.lr=0.01, optim.lr=0.02. "
+        f"cxr-train: {folder} holds another sweep; it differs in optim.lr=0.01, optim.lr=0.02. "
         "Choose another name=…, delete the folder, or continue it with the same overrides"
     )
     assert done.stderr.rstrip().endswith("imbalance.loss.gamma=-1,0,2 optim.lr=0.01")
@@ -194,7 +177,7 @@ def test_another_fixed_value_under_the_same_name_is_refused(
     assert [f for f in after if after[f] != before.get(f)] == []
 
 
-def test_an_added_value_runs_the_new_job_only(sweep: tuple[Done, Path], again: object) -> None:
+def test_an_added_value_runs_the_new_job_only(sweep: tuple[Forked, Path], again: object) -> None:
     folder = sweep[1]
     before = times(folder)
     done = train("imbalance.loss.gamma=0,3", "optim.lr=0.01", cwd=folder.parents[1])
@@ -214,9 +197,9 @@ def test_a_job_whose_folder_holds_another_run_makes_the_sweep_fail(tmp_path: Pat
     (job / "config.yaml").write_text((job / "config.yaml").read_text() + "seed: 7\n")
     done = train("seed=range(0,1)", cwd=tmp_path)
     refused = f"{job} holds a run with another configuration: "
-    assert done.stderr.startswith(f"train: Job seed-0 failed: {refused}")
-    assert done.stderr.endswith("train: 1 job failed: seed-0\n")
-    assert done.returncode == 1
+    assert done.stderr.startswith(f"cxr-train: Job seed-0 failed: {refused}")
+    assert done.stderr.endswith("cxr-train: 1 job failed: seed-0\n")
+    assert done.status == 1
     table = pd.read_csv(job.parent / "summary.csv")
     assert table["status"].tolist() == ["failed"]
     assert table["error"][0].startswith(refused)

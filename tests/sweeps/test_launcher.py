@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from filelock import FileLock
+from forked_commands import Forked, start
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -22,28 +21,21 @@ from cxr_lightning.machine import usable_cores
 from cxr_lightning.sweeps.launcher import _is_of_the_sweep
 from cxr_lightning.trainers import check_trainer
 
-Done = subprocess.CompletedProcess[str]
-
 OPTIONS = [
     *("data=kaggle", "data.root=images", "data.cache_dir=cache", "data.image_size=32"),
     *("data.num_workers=0", "data.batch_size=4", "split.val_fraction=0", "trainer=cpu"),
     *("trainer.max_epochs=1", "trainer.precision=32-true", "n_resamples=100", "imbalance=focal"),
-    *BARE,
+    *BARE[1:],
 ]
+OWN = ["--config-dir=mine", "callbacks=note"]  # a user's own configuration and code
 # One core a job, whatever the machine has: sums over several threads differ in the last digit.
 N_JOBS = max(2, len(usable_cores()))
 PARALLEL = ["hydra/launcher=processes", f"hydra.launcher.n_jobs={N_JOBS}"]
 GAMMAS = "imbalance.loss.gamma=-1,0"
 
 
-def environment() -> dict[str, str]:
-    """One thread, and nothing that a command in the tests' own process has set."""
-    own = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"}
-    return own | {"OMP_NUM_THREADS": "1", "COLUMNS": "160"}
-
-
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "cxr_lightning.train", *OPTIONS, "-m", *arguments]
+def begin(home: Path, *words: str) -> Forked:
+    return start(home, *OPTIONS, "-m", *words)
 
 
 @pytest.fixture(scope="module")
@@ -51,42 +43,37 @@ def home(tmp_path_factory: pytest.TempPathFactory, write_images: Callable[..., l
     folder = tmp_path_factory.mktemp("launcher")
     for split, number in (("train", 4), ("test", 3)):
         write_images(folder / "images", {f"{split}/{name}": number for name in FOLDERS})
+    (folder / "mine" / "callbacks").mkdir(parents=True)
+    node = "note:\n  _target_: my_code.Note\n"
+    (folder / "mine" / "callbacks" / "note.yaml").write_text(node)
+    (folder / "my_code.py").write_text(
+        "from pathlib import Path\nfrom pytorch_lightning import Callback\n"
+        "class Note(Callback):\n    def on_fit_end(self, trainer, module):\n"
+        "        Path(trainer.default_root_dir, 'note').touch()\n"
+    )
     return folder
 
 
 @pytest.fixture(scope="module")
-def sweeps(home: Path) -> dict[str, Done]:
+def sweeps(home: Path) -> dict[str, Forked]:
     """The same two jobs with Hydra's launcher and with ours, and one of two processes a job.
 
     The first job of the first two cannot work.
     """
     ddp = ["+trainer.strategy=ddp", "trainer.devices=2", "seed=range(0,1)"]
     words = {
-        "basic": ["name=basic", GAMMAS],
-        "ours": ["name='our sweep, it\\'s'", GAMMAS, *PARALLEL],
-        "ddp": ["name=ddp", *ddp, *PARALLEL],
+        "basic": [*OWN, "name=basic", GAMMAS],
+        "ours": [*OWN, "name='our sweep, it\\'s'", GAMMAS, *PARALLEL],
+        "ddp": ["callbacks=none", "name=ddp", *ddp, *PARALLEL],
     }
-    # All at once: most of their time is that of importing torch.
-    started = {
-        name: subprocess.Popen(
-            command(*given),
-            cwd=home,
-            env=environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for name, given in words.items()
-    }
-    done = {}
-    for name, process in started.items():
-        out, err = process.communicate()
-        done[name] = Done(process.args, process.returncode, out, err)
+    done = {name: begin(home, *given) for name, given in words.items()}
+    for forked in done.values():
+        forked.process.join()
     return done
 
 
 def test_a_sweep_leaves_what_it_leaves_with_hydras_launcher(
-    sweeps: dict[str, Done], home: Path
+    sweeps: dict[str, Forked], home: Path
 ) -> None:
     basic, ours = home / "outputs" / "basic", home / "outputs" / "our sweep, it's"
     files = [
@@ -96,6 +83,7 @@ def test_a_sweep_leaves_what_it_leaves_with_hydras_launcher(
     jobs = ["imbalance.loss.gamma--1", "imbalance.loss.gamma-0"]
     assert files[1] - files[0] == {f"{job}/output.log" for job in jobs}
     assert files[0] <= files[1]
+    assert f"{jobs[1]}/note" in files[1]  # written by the user's own callback
     for name in ("summary.csv", "cells.csv"):
         assert (ours / name).read_bytes() == (basic / name).read_bytes()
     predictions = [folder / jobs[1] / "predictions.csv" for folder in (basic, ours)]
@@ -106,10 +94,10 @@ def test_a_sweep_leaves_what_it_leaves_with_hydras_launcher(
 
 
 def test_a_failing_jobs_last_lines_and_the_exit_code_tell(
-    sweeps: dict[str, Done], home: Path
+    sweeps: dict[str, Forked], home: Path
 ) -> None:
     ours = sweeps["ours"]
-    assert ours.returncode == 1
+    assert ours.status == 1
     lines = ours.stdout.splitlines()
     assert lines[0] == "Sweep outputs/our sweep, it's: 2 jobs"
     told = [line for line in lines if line.startswith("Job ")]
@@ -119,13 +107,15 @@ def test_a_failing_jobs_last_lines_and_the_exit_code_tell(
         "  train: `cxr_lightning.models.losses.FocalLoss` cannot be built: gamma should be greater "
         "than or equal to 0 (got -1)."
     ) in lines[lines.index(told[2]) :]
-    assert ours.stderr == "train: 1 job failed: imbalance.loss.gamma--1\n"
+    assert ours.stderr == "cxr-train: 1 job failed: imbalance.loss.gamma--1\n"
     error = home / "outputs" / "our sweep, it's" / "imbalance.loss.gamma--1" / "error.txt"
     assert error.read_text().startswith("Traceback")
 
 
-def test_a_job_of_two_processes_tests_every_image_once(sweeps: dict[str, Done], home: Path) -> None:
-    assert sweeps["ddp"].returncode == 0, sweeps["ddp"].stdout + sweeps["ddp"].stderr
+def test_a_job_of_two_processes_tests_every_image_once(
+    sweeps: dict[str, Forked], home: Path
+) -> None:
+    assert sweeps["ddp"].status == 0, sweeps["ddp"].stdout + sweeps["ddp"].stderr
     job = home / "outputs" / "ddp" / "seed-0"
     assert read_json(job / "run.json")["processes"] == 2
     paths = pd.read_csv(job / "predictions.csv")["path"]
@@ -135,24 +125,16 @@ def test_a_job_of_two_processes_tests_every_image_once(sweeps: dict[str, Done], 
 
 def test_ctrl_c_ends_the_jobs_and_the_exit_code_tells(home: Path) -> None:
     folder = home / "outputs" / "stopped"
-    sweep = subprocess.Popen(
-        command("name=stopped", "seed=0,1", *PARALLEL),
-        cwd=home,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    sweep = begin(home, "callbacks=none", "name=stopped", "seed=0,1", *PARALLEL)
     locks = [folder / f"seed-{seed}" / "config.yaml" for seed in (0, 1)]
-    while not all(lock.exists() for lock in locks) and sweep.poll() is None:
+    while not all(lock.exists() for lock in locks) and sweep.process.is_alive():
         time.sleep(0.02)
-    sweep.send_signal(signal.SIGINT)
-    out, err = sweep.communicate()
-    assert sweep.returncode == 130
-    assert out.endswith("Stopping 2 jobs, at most 30 s …\n")
-    assert err == (
-        "train: stopped; everything done so far is kept. Rerun the same command to resume.\n"
+    assert sweep.process.pid is not None
+    os.kill(sweep.process.pid, signal.SIGINT)
+    assert sweep.status == 130
+    assert sweep.stdout.endswith("Stopping 2 jobs, at most 30 s …\n")
+    assert sweep.stderr == (
+        "cxr-train: stopped; everything done so far is kept. Rerun the same command to resume.\n"
     )
     for file in locks:
         with FileLock(file.parent / ".lock", timeout=0):  # nobody writes there any more
@@ -160,12 +142,11 @@ def test_ctrl_c_ends_the_jobs_and_the_exit_code_tells(home: Path) -> None:
 
 
 def test_a_sweep_without_slots_is_refused(home: Path) -> None:
-    words = command("name=none", "seed=0,1", PARALLEL[0], "hydra.launcher.n_jobs=0")
-    done = subprocess.run(
-        words, cwd=home, env=environment(), capture_output=True, text=True, check=False
+    refused = begin(home, "name=none", "seed=0,1", PARALLEL[0], "hydra.launcher.n_jobs=0")
+    assert refused.status == 1
+    assert refused.stderr == (
+        "cxr-train: hydra.launcher.n_jobs=0: a whole number from 1 is needed.\n"
     )
-    assert done.returncode == 1
-    assert done.stderr == "train: hydra.launcher.n_jobs=0: a whole number from 1 is needed.\n"
 
 
 # --- the command line of a job -------------------------------------------------------------------
@@ -175,31 +156,6 @@ def test_what_says_how_the_sweep_is_run_is_not_passed_to_its_jobs() -> None:
     of_the_sweep = ["hydra.mode=MULTIRUN", *PARALLEL, "hydra.sweep.dir=x", "hydra.run.dir=y"]
     of_the_job = ["hydra.verbose=true", "hydra/job_logging=none", "~hydra.callbacks.progress"]
     assert [w for w in (*of_the_sweep, *of_the_job) if not _is_of_the_sweep(w)] == of_the_job
-
-
-def test_a_users_own_configuration_and_code_reach_the_jobs(
-    tmp_path: Path, write_images: Callable[..., list[str]]
-) -> None:
-    write_images(tmp_path / "images", {f"{s}/{c}": 4 for s in ("train", "test") for c in FOLDERS})
-    (tmp_path / "mine" / "callbacks").mkdir(parents=True)
-    node = "note:\n  _target_: my_code.Note\n"
-    (tmp_path / "mine" / "callbacks" / "note.yaml").write_text(node)
-    (tmp_path / "my_code.py").write_text(
-        "from pathlib import Path\nfrom pytorch_lightning import Callback\n"
-        "class Note(Callback):\n    def on_fit_end(self, trainer, module):\n"
-        "        Path(trainer.default_root_dir, 'note').touch()\n"
-    )
-    own = ["--config-dir=mine", "callbacks=note", "name=own", "seed=0,1", *PARALLEL]
-    done = subprocess.run(
-        [w for w in command(*own) if w != "callbacks=none"],
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert len(list(tmp_path.glob("outputs/own/seed-*/note"))) == 2
 
 
 # --- several processes with Hydra's launcher -----------------------------------------------------

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from cxr_lightning.sweeps.naming import LONGEST_BYTES, job_name, quoted, sweep_name
+from cxr_lightning.sweeps.plan import LONGEST_BYTES, job_name, quoted, sweep_name
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,8 @@ from cxr_lightning.config import SearchConfig
 from cxr_lightning.errors import ConfigError
 from cxr_lightning.runs.folder import job_state
 from cxr_lightning.runs.study import open_storage
-from cxr_lightning.sweeps.naming import quoted
-from cxr_lightning.sweeps.objectives import objective_values
+from cxr_lightning.sweeps.plan import quoted
+from cxr_lightning.sweeps.trials import objective_values
 
 F1 = {"val/f1_macro": "maximize"}
 TWO = {"val/f1_macro": "maximize", "val/loss": "minimize"}

@@ -12,7 +12,7 @@ from optuna.distributions import (
 )
 
 from cxr_lightning.errors import ConfigError
-from cxr_lightning.sweeps.space import as_overrides, distribution, is_finite
+from cxr_lightning.sweeps.trials import as_text, distribution, is_finite
 
 
 def space(*typed: str) -> dict[str, BaseDistribution]:
@@ -65,32 +65,19 @@ def test_a_sweep_is_a_distribution(typed: str, expected: BaseDistribution) -> No
 def test_what_is_chosen_comes_back_as_what_was_typed(typed: str, values: list[Any]) -> None:
     chosen = space(f"key={typed}")["key"]
     assert isinstance(chosen, CategoricalDistribution)
-    again = [read_back(as_overrides({"key": choice})[0]) for choice in chosen.choices]
+    again = [read_back(f"key={as_text({'key': choice})['key']}") for choice in chosen.choices]
     assert again == values
     assert [type(value) for value in again] == [type(value) for value in values]  # True is not 1
 
 
 @pytest.mark.parametrize("value", [0.1 + 0.2, 1 / 3, 1e-05, 2.884215938624852e-06, 20.0])
 def test_a_drawn_number_comes_back_with_every_digit(value: float) -> None:
-    again = read_back(as_overrides({"optim.lr": value})[0])
+    again = read_back(f"optim.lr={as_text({'optim.lr': value})['optim.lr']}")
     assert isinstance(again, float) and again == value
 
 
 def test_a_whole_number_stays_whole() -> None:
-    assert as_overrides({"augment.crop.padding": 7, "optim.lr": 7.0}) == [
-        "augment.crop.padding=7",
-        "optim.lr=7.0",
-    ]
-
-
-def test_a_key_that_is_added_keeps_its_sign() -> None:
-    point = {"trainer.gradient_clip_val": 0.5, "trainer.min_epochs": 3, "optim.lr": 0.1}
-    added = {"trainer.gradient_clip_val": "+", "trainer.min_epochs": "++"}
-    assert as_overrides(point, added) == [
-        "+trainer.gradient_clip_val=0.5",
-        "++trainer.min_epochs=3",
-        "optim.lr=0.1",
-    ]
+    assert as_text({"a": 7, "b": 7.0, "c": "7"}) == {"a": "7", "b": "7.0", "c": "7"}
 
 
 def test_a_sweep_without_values_of_its_own_is_refused() -> None:

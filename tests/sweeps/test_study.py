@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 
@@ -15,7 +17,7 @@ from cxr_lightning.errors import ConfigError
 from cxr_lightning.runs.study import open_storage
 from cxr_lightning.sweeps.plan import Job, Plan
 from cxr_lightning.sweeps.search import Search
-from cxr_lightning.sweeps.study import StudyResults, study_results
+from cxr_lightning.sweeps.study import StudyResults, pictures, study_results
 
 F1 = {"val/f1_macro": "maximize"}
 TWO = {"val/f1_macro": "maximize", "val/loss": "minimize"}
@@ -93,15 +95,20 @@ def test_the_study_is_where_the_url_says(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "options", "difference"),
     [
-        ([LOG, AB, "trainer.max_epochs=2"], {}, "overrides (none) (now trainer.max_epochs=2)"),
-        (["lr=interval(1e-4, 1e-1)", AB], {}, "params lr: FloatDistribution"),
-        ([LOG, "model=choice(a, b, c)"], {}, "params lr: FloatDistribution"),
+        ([LOG, AB, "trainer.max_epochs=2"], {}, "trainer.max_epochs=2"),
+        (["lr=interval(1e-4, 1e-1)", AB], {}, f"lr=interval(1e-4, 1e-1), {LOG}"),
+        ([LOG, "model=choice(a, b, c)"], {}, f"{AB}, model=choice(a, b, c)"),
         (
             [LOG, AB],
             {"objectives": {"val/loss": "minimize"}},
-            "objectives val/f1_macro: maximize (now val/loss: minimize)",
+            "objectives={val/f1_macro: maximize}, objectives={val/loss: minimize}",
         ),
-        ([LOG, AB], {"objectives": TWO}, "objectives val/f1_macro: maximize (now "),
+        (
+            [LOG, AB],
+            {"objectives": TWO},
+            "objectives={val/f1_macro: maximize, val/loss: minimize}, objectives={val/f1_macro: "
+            "maximize}",
+        ),
     ],
 )
 def test_a_study_is_not_continued_as_another(
@@ -111,8 +118,10 @@ def test_a_study_is_not_continued_as_another(
     open_search(tmp_path, LOG, AB, n_trials=9, seed=1)  # that is no other search
     with pytest.raises(ConfigError) as refused:
         open_search(tmp_path, *words, **options)
-    assert str(refused.value).startswith(f"{tmp_path} holds a search with other {difference}")
-    assert str(refused.value).endswith("give the same values to continue that search.")
+    assert str(refused.value) == (
+        f"{tmp_path} holds another search; it differs in {difference}. Choose another name=…, or "
+        "give the same values to continue that search."
+    )
 
 
 def test_a_study_may_be_continued_with_other_loader_workers(tmp_path: Path) -> None:
@@ -167,6 +176,15 @@ def results_of(
     return results
 
 
+def drawn(
+    folder: Path, values: list[list[float] | None], goals: dict[str, str]
+) -> dict[str, Figure]:
+    """Optuna's figures of such a study, by title."""
+    make_study(folder, values, goals)
+    study = optuna.load_study(study_name="study", storage=f"sqlite:///{folder}/study.db")
+    return {title: figure for title, figure, _ in pictures(study, list(goals))}
+
+
 def test_a_search_that_has_not_begun_has_no_results(tmp_path: Path) -> None:
     plan = Plan(True, "cxr-train", [], ["lr"], 3, [Job("trial-000", {})])
     assert study_results(tmp_path, plan) is None
@@ -178,7 +196,7 @@ def test_one_complete_trial_is_the_best_and_has_no_pictures(tmp_path: Path) -> N
         "2 trials: 1 pruned, 1 complete",
         "Best: trial-001, val/f1_macro 0.5000, with lr=0.002 model=b",
     ]
-    assert (results.best, results.figures) == (["trial-001"], {})
+    assert (results.best, results.charts) == (["trial-001"], [])
 
 
 def test_pruned_trials_alone_have_no_best(tmp_path: Path) -> None:
@@ -189,36 +207,56 @@ def test_pruned_trials_alone_have_no_best(tmp_path: Path) -> None:
 def test_several_trials_have_the_best_and_pictures_of_all(tmp_path: Path) -> None:
     results = results_of(tmp_path, [[0.5], [0.9], None, [0.7]], F1)
     assert results.best == ["trial-001"]
-    assert [trial.number for trial in results.trials] == [0, 1, 2, 3]
-    assert list(results.figures) == [
-        "History of val/f1_macro",
-        "What val/f1_macro depends on",
-        "Trials by parameters, dark is good: val/f1_macro",
+    assert results.trials.to_numpy().tolist() == [
+        ["0", "complete", "0.5000", "0.001", "a"],
+        ["1", "complete", "0.9000", "0.002", "b"],
+        ["2", "pruned", "", "0.003", "a"],
+        ["3", "complete", "0.7000", "0.004", "b"],
     ]
-    history = results.figures["History of val/f1_macro"].axes[0]
+    titles = [chart.title for chart in results.charts]
+    assert titles == [
+        "val/f1_macro: history",
+        "val/f1_macro: importance of each parameter",
+        "val/f1_macro: trials by parameters, dark is good",
+    ]
+    words = "3 complete trials; their values are in the table of all trials"
+    assert [chart.alt for chart in results.charts] == [f"{title}. {words}" for title in titles]
+
+
+def test_the_figures_have_the_values_of_the_trials(tmp_path: Path) -> None:
+    figures = drawn(tmp_path, [[0.5], [0.9], None, [0.7]], F1)
+    history = figures["val/f1_macro: history"].axes[0]
     assert history.collections[0].get_offsets().tolist() == [[0, 0.5], [1, 0.9], [3, 0.7]]
-    names = [
-        t.get_text()
-        for t in results.figures["What val/f1_macro depends on"].axes[0].get_yticklabels()
-    ]
-    assert sorted(names) == ["lr", "model"]
+    importances = figures["val/f1_macro: importance of each parameter"].axes[0]
+    assert sorted(t.get_text() for t in importances.get_yticklabels()) == ["lr", "model"]
+
+
+# Trial 2 is worse than trial 0 in both; no other is.
+OF_TWO: list[list[float] | None] = [[0.5, 0.2], [0.9, 0.4], [0.4, 0.3]]
 
 
 def test_two_objectives_have_a_front_and_no_pruning(tmp_path: Path) -> None:
-    # Trial 2 is worse than trial 0 in both; no other is.
-    results = results_of(tmp_path, [[0.5, 0.2], [0.9, 0.4], [0.4, 0.3]], TWO)
+    results = results_of(tmp_path, OF_TWO, TWO)
     assert results.best == ["trial-000", "trial-001"]
     assert results.sentences == [
         "3 trials: 3 complete",
         "Best: trial-000, val/f1_macro 0.5000, val/loss 0.2000, with lr=0.001 model=a",
         "Best: trial-001, val/f1_macro 0.9000, val/loss 0.4000, with lr=0.002 model=b",
     ]
-    assert len(results.figures) == 7  # three of each objective, and the front
-    loss = results.figures["History of val/loss"].axes[0].collections[0].get_offsets()
-    assert loss.tolist() == [[0, 0.2], [1, 0.4], [2, 0.3]]
-    assert "Pareto front" in results.figures
     assert open_search(tmp_path / "new").of_jobs["pruner"] != {}
     assert open_search(tmp_path / "two", objectives=TWO).of_jobs["pruner"] == {}
+
+
+def test_two_objectives_are_in_each_picture(tmp_path: Path) -> None:
+    figures = drawn(tmp_path, OF_TWO, TWO)
+    front, bars, lines = (figures[title].axes[0] for title in figures)
+    assert next(iter(figures)) == "val/f1_macro and val/loss: Pareto front"
+    points = {tuple(p) for c in front.collections for p in np.asarray(c.get_offsets()).tolist()}
+    assert points == {(0.5, 0.2), (0.9, 0.4), (0.4, 0.3)}
+    legend = bars.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["val/f1_macro", "val/loss"]
+    assert [t.get_text() for t in lines.get_xticklabels()] == [*TWO, "lr", "model"]
 
 
 @pytest.mark.parametrize(
@@ -226,25 +264,30 @@ def test_two_objectives_have_a_front_and_no_pruning(tmp_path: Path) -> None:
     [
         (F1, [[0.5], [0.9]]),
         ({"val/loss": "minimize"}, [[0.5], [0.9]]),
-        (TWO, [[0.5, 0.2], [0.9, 0.4]]),
+        (TWO, OF_TWO),
     ],
 )
-def test_dark_is_good_where_the_title_says_so(
+def test_dark_is_good(
     goals: dict[str, str], values: list[list[float] | None], tmp_path: Path
 ) -> None:
-    figures = results_of(tmp_path, values, goals).figures
-    for name, direction in goals.items():
-        title = next(t for t in figures if t.startswith("Trials by parameters") and name in t)
-        colours = figures[title].axes[0].collections[0].get_cmap()
-        high_is_dark = sum(colours(1.0)[:3]) < sum(colours(0.0)[:3])
-        assert ("dark is good" in title) == (high_is_dark == (direction == "maximize"))
+    figures = drawn(tmp_path, values, goals)
+    title = next(title for title in figures if "dark is good" in title)
+    lines = figures[title].axes[0].collections[0]
+    shade = lines.get_cmap()(lines.norm(lines.get_array())).sum(axis=1)  # dark is small
+    first = np.asarray(lines.get_segments())[:, 0, 1]  # the height at the first objective
+    goes_up = next(iter(goals.values())) == "maximize"
+    best = first.argmax() if goes_up else first.argmin()
+    assert shade[best] == shade.min() < shade.max()
 
 
-def test_the_pictures_leave_the_style_of_other_charts_alone(tmp_path: Path) -> None:
+def test_the_pictures_leave_pyplots_style_and_figures_alone(tmp_path: Path) -> None:
     with plt.style.context("default"):
-        before = dict(plt.rcParams)
+        own = plt.figure()
+        before, interactive = dict(plt.rcParams), plt.isinteractive()
         results_of(tmp_path, [[0.5], [0.9]], F1)
-        assert dict(plt.rcParams) == before
+        assert (dict(plt.rcParams), plt.isinteractive()) == (before, interactive)
+        assert (plt.get_fignums(), plt.gcf()) == ([own.number], own)
+        plt.close(own)
 
 
 def test_a_sweep_that_was_moved_keeps_its_study(tmp_path: Path) -> None:
@@ -260,4 +303,4 @@ def test_results_are_named_by_the_latest_trials_objective(tmp_path: Path) -> Non
     first = tmp_path / "trial-000" / "config.yaml"  # finished, and only then found misspelt
     first.write_text(first.read_text().replace("val/f1_macro", "val/f1"))
     results = study_results(tmp_path, plan)
-    assert results is not None and results.objectives == ["val/f1_macro"]
+    assert results is not None and "val/f1_macro" in results.trials
