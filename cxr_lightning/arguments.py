@@ -3,7 +3,7 @@
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from cxr_lightning.sweeps.naming import quoted
+from cxr_lightning.sweeps.plan import quoted
 
 # Hydra's options that are followed by a value, unless it is joined to them by =.
 VALUE_OPTIONS = (

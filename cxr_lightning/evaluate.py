@@ -30,9 +30,9 @@ def run(cfg: DictConfig) -> "TrainResult":
     config.folder.mkdir(parents=True, exist_ok=True)
     prepare()
     from cxr_lightning import assemble, screen, trainers
+    from cxr_lightning.callbacks.epoch_lines import EpochLines
     from cxr_lightning.callbacks.figures import ConfusionMatrixFigure, WorstMistakesFigure
     from cxr_lightning.callbacks.metrics_file import TestResults
-    from cxr_lightning.callbacks.progress import EpochLines
     from cxr_lightning.callbacks.run_record import RunRecord
     from cxr_lightning.callbacks.stopwatch import Stopwatch
     from cxr_lightning.data.datamodule import XrayDataModule

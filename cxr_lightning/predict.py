@@ -27,7 +27,7 @@ def run(cfg: DictConfig) -> Path:
     import torch
 
     from cxr_lightning import assemble, screen, trainers
-    from cxr_lightning.callbacks.progress import EpochLines
+    from cxr_lightning.callbacks.epoch_lines import EpochLines
     from cxr_lightning.data.index import find_images
     from cxr_lightning.data.unlabelled import FileDataset
     from cxr_lightning.runs.writing import write_csv

@@ -19,7 +19,7 @@ from pytorch_lightning.callbacks import (
 from pytorch_lightning.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
-from cxr_lightning.callbacks.progress import EpochLines
+from cxr_lightning.callbacks.epoch_lines import EpochLines
 from cxr_lightning.config import TrainConfig, TrainerConfig, parse
 from cxr_lightning.errors import ConfigError, did_you_mean
 from cxr_lightning.instantiate import build, parameters

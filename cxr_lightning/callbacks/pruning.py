@@ -9,7 +9,7 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from cxr_lightning.config import SearchConfig
 from cxr_lightning.instantiate import build
-from cxr_lightning.runs.study import open_storage
+from cxr_lightning.runs.database import open_storage
 from cxr_lightning.runs.writing import write_json
 
 

@@ -14,7 +14,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 
 from cxr_lightning.errors import ConfigError, DataError
-from cxr_lightning.runs.folder import REFUSED, job_state
+from cxr_lightning.runs.folder import KEYS_IGNORED_ON_RESUME, REFUSED, job_state
 from cxr_lightning.runs.writing import read_json, write_json
 
 FILE = "sweep.json"
@@ -115,6 +115,9 @@ def write_plan(folder: Path, plan: Plan) -> Plan:
     if (folder / FILE).exists():
         earlier = read_plan(folder)
         differing = set(earlier.fixed) ^ set(plan.fixed) | set(earlier.swept) ^ set(plan.swept)
+        # Where images lie makes no difference: each job compares the images themselves.
+        no_matter = (*KEYS_IGNORED_ON_RESUME, "data.root", "data.manifest")
+        differing = {word for word in differing if not word.lstrip("+").startswith(no_matter)}
         if not differing and earlier.swept != plan.swept:  # folders are named in this order
             differing = {f"the order of {', '.join(plan.swept)}"}
         if differing:

@@ -22,8 +22,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from cxr_lightning.errors import ConfigError
 from cxr_lightning.instantiate import build
+from cxr_lightning.runs.database import hand_to_jobs, open_storage
 from cxr_lightning.runs.folder import KEYS_IGNORED_ON_RESUME, job_state
-from cxr_lightning.runs.study import hand_to_jobs, open_storage
 from cxr_lightning.sweeps import trials
 from cxr_lightning.sweeps.launcher import ProcessesLauncher
 from cxr_lightning.sweeps.plan import REPLICATES, Job, add_job, quoted

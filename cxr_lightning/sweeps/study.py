@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from optuna.trial import TrialState
 from optuna.visualization import matplotlib as optuna_charts
 
-from cxr_lightning.runs.study import open_storage
+from cxr_lightning.runs.database import open_storage
 from cxr_lightning.sweeps.charts import Chart, chart
 from cxr_lightning.sweeps.plan import Plan
 from cxr_lightning.sweeps.table import short

@@ -84,7 +84,7 @@ def test_the_plan_is_what_hydra_runs_in_its_order(
         ran.append((Path(hydra.runtime.output_dir).name, list(hydra.overrides.task)))
 
     monkeypatch.chdir(tmp_path)
-    Path("own.yaml").write_text(f"defaults: [train, _self_]\n{SWEEPER}\n")
+    Path("own.yaml").write_text(f"defaults: [train, _self_]\n{SWEEPER}\n", encoding="utf-8")
     monkeypatch.setattr(sys, "argv", ["cxr-train", *words, "name=x", "-m"])
     monkeypatch.setattr("cxr_lightning.sweeps.table.write_summary", lambda folder: None)
     monkeypatch.setattr("cxr_lightning.sweeps.page.write_report", lambda folder: None)
@@ -146,6 +146,12 @@ def test_another_sweep_is_refused_and_told_how_to_proceed(
         "cxr-train -m typed"
     )
     assert (tmp_path / "sweep.json").read_bytes() == before
+
+
+def test_a_sweep_is_resumed_where_its_images_were_moved(tmp_path: Path) -> None:
+    write_plan(tmp_path, replace(SEEDS, fixed=["model=cnn5", "data.root=images"]))
+    moved = replace(SEEDS, fixed=["model=cnn5", "data.root=/abs/images", "data.num_workers=4"])
+    assert write_plan(tmp_path, moved).fixed == moved.fixed
 
 
 def test_other_values_are_added_and_jobs_that_were_started_stay(tmp_path: Path) -> None:

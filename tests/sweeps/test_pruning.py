@@ -20,8 +20,8 @@ from cxr_lightning import train
 from cxr_lightning.callbacks.pruning import Pruning
 from cxr_lightning.config import SearchConfig
 from cxr_lightning.errors import ConfigError
+from cxr_lightning.runs.database import open_storage
 from cxr_lightning.runs.folder import job_state
-from cxr_lightning.runs.study import open_storage
 from cxr_lightning.sweeps.plan import quoted
 from cxr_lightning.sweeps.trials import objective_values
 

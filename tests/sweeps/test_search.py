@@ -15,7 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.plugins.launcher import Launcher
 
 from cxr_lightning.errors import ConfigError
-from cxr_lightning.runs.study import STORAGE_VARIABLE, hand_to_jobs, open_storage
+from cxr_lightning.runs.database import STORAGE_VARIABLE, hand_to_jobs, open_storage
 from cxr_lightning.sweeps import search as search_module
 from cxr_lightning.sweeps.plan import Plan, quoted, read_plan, write_plan
 from cxr_lightning.sweeps.search import Search, run_search
@@ -220,7 +220,7 @@ def test_a_worker_killed_while_it_draws_leaves_no_trial_behind(tmp_path: Path) -
 def test_a_trial_whose_worker_is_killed_each_time_fails_in_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cxr_lightning.runs.study.MOST_RETRIES", 1)  # of 2: each takes 4 s
+    monkeypatch.setattr("cxr_lightning.runs.database.MOST_RETRIES", 1)  # of 2: each takes 4 s
     seen = []
     for _ in range(2):
         start_worker(tmp_path, 2, {0: die}).join()
@@ -358,6 +358,6 @@ def test_without_optuna_a_search_says_what_to_install(monkeypatch: pytest.Monkey
     import importlib
 
     monkeypatch.setitem(sys.modules, "optuna", None)
-    monkeypatch.delitem(sys.modules, "cxr_lightning.runs.study")
+    monkeypatch.delitem(sys.modules, "cxr_lightning.runs.database")
     with pytest.raises(ConfigError, match=r"needs Optuna: pip install 'cxr-lightning\[search\]'$"):
-        importlib.import_module("cxr_lightning.runs.study")
+        importlib.import_module("cxr_lightning.runs.database")

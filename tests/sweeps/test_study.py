@@ -14,7 +14,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from cxr_lightning.errors import ConfigError
-from cxr_lightning.runs.study import open_storage
+from cxr_lightning.runs.database import open_storage
 from cxr_lightning.sweeps.plan import Job, Plan
 from cxr_lightning.sweeps.search import Search
 from cxr_lightning.sweeps.study import StudyResults, pictures, study_results
