@@ -84,7 +84,7 @@ def test_the_plan_is_what_hydra_runs_in_its_order(
         ran.append((Path(hydra.runtime.output_dir).name, list(hydra.overrides.task)))
 
     monkeypatch.chdir(tmp_path)
-    Path("own.yaml").write_text(f"defaults: [train, _self_]\n{SWEEPER}\n")
+    Path("own.yaml").write_text(f"defaults: [train, _self_]\n{SWEEPER}\n", encoding="utf-8")
     monkeypatch.setattr(sys, "argv", ["cxr-train", *words, "name=x", "-m"])
     monkeypatch.setattr("cxr_lightning.sweeps.table.write_summary", lambda folder: None)
     monkeypatch.setattr("cxr_lightning.sweeps.page.write_report", lambda folder: None)
