@@ -62,7 +62,11 @@ def test_the_wheel_holds_every_module_and_every_option_and_nothing_else(wheel: P
     }
     assert "cxr_lightning/conf/train.yaml" in options
     assert any(option.startswith("cxr_lightning/conf/hydra/") for option in options)
-    others = {"cxr_lightning/py.typed", "cxr_lightning/sweeps/page.html.j2"}
+    others = {
+        "cxr_lightning/py.typed",
+        "cxr_lightning/sweeps/notes.txt.j2",
+        "cxr_lightning/sweeps/page.html.j2",
+    }
     assert files == modules | options | others
 
 
