@@ -15,6 +15,7 @@ from selenium.webdriver.chrome.service import Service
 SETTINGS = [
     *("data=kaggle", "data.root=images", "data.cache_dir=cache", "data.image_size=32"),
     *("data.num_workers=0", "data.batch_size=8", "trainer=cpu", "trainer.max_epochs=2"),
+    "optim.lr=0.0002",  # slow enough that there are mistakes to look at
     *("trainer.precision=32-true", "callbacks.progress=null", "n_resamples=100", "name=grid"),
 ]
 

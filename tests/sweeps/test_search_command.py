@@ -136,7 +136,7 @@ def test_a_killed_search_ends_as_one_without_a_stop(searches: dict[str, Searched
 def test_a_trials_value_and_reports_are_those_of_its_curve(searches: dict[str, Searched]) -> None:
     for trial in searches["killed"].trials:
         file = searches["killed"].folder / job_of(trial) / "curves.csv"
-        curve = pd.read_csv(file, float_precision="round_trip")  # pandas 2 rounds the last digit
+        curve = pd.read_csv(file, engine="python")  # C's rounds the last digit
         assert curve["epoch"].tolist() == [0, 1]
         assert trial.value == curve["val/f1_macro"].max()
         assert trial.intermediate_values == curve["val/f1_macro"].to_dict()
