@@ -21,7 +21,7 @@ def build(kind: str) -> nn.Module:
     net = Network(node=node, num_classes=4, image_size=SIZE_PX)
     if kind == "grey stem":
         stem = nn.Conv2d(1, 64, 7, 2, 3, bias=False)
-        net.backbone.conv1 = stem.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        net.backbone.conv1 = stem.to(memory_format=torch.channels_last)
         net.preprocess.channels = 1
     if kind == "compiled":
         net.compile()
@@ -38,7 +38,7 @@ def stepper(net: nn.Module) -> Callable[[], float]:
         start = time.perf_counter()
         loss = nn.functional.cross_entropy(net(images), labels)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         return time.perf_counter() - start
 
