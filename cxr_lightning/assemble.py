@@ -10,7 +10,6 @@ from pytorch_lightning.utilities.seed import isolate_rng
 
 from cxr_lightning.config import DataConfig, TrainConfig
 from cxr_lightning.data.datamodule import XrayDataModule
-from cxr_lightning.data.identity import images_key
 from cxr_lightning.errors import CheckpointError, ConfigError, CxrError, DataError
 from cxr_lightning.models.classifier import Classifier
 from cxr_lightning.models.losses import build_loss
@@ -59,7 +58,7 @@ def check_same_images(config: TrainConfig, datamodule: XrayDataModule) -> None:
     record = config.folder / "run.json"
     if last_checkpoint(config.folder) is None or not record.exists():
         return
-    if read_json(record).get("images_key") not in (None, images_key(datamodule.index)):
+    if read_json(record).get("images_key") not in (None, datamodule.images_key):
         raise ConfigError(
             f"The run in {config.folder} began with other images than there are now under "
             f"{datamodule.index.root}. Put them back to resume it, or choose another name=…"

@@ -92,7 +92,10 @@ def inherited_device(trained: TrainerConfig, given: dict[str, Any]) -> TrainerCo
     is_there |= {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     set_here = {key: value for key, value in given.items() if value is not None}
     if "accelerator" not in set_here and not is_there.get(then["accelerator"], True):
-        print(f"The training ran on accelerator={then['accelerator']}, which is not here: auto.")
+        print(
+            f"The training ran on accelerator={then['accelerator']}, which this machine does not "
+            "have. The best device here is used."
+        )
         then |= {"accelerator": "auto", "precision": "auto"}
     return parse(TrainerConfig, {"max_epochs": 1, **then, **set_here})
 
@@ -165,7 +168,7 @@ def with_direction(key: str, node: dict[str, Any], config: TrainConfig) -> dict[
         )
     known_to_class = parameters(node)
     # Not strict: a training may end before its first validation.
-    filled = {key: v for key, v in (("mode", mode), ("strict", False)) if key in known_to_class}
+    filled = {arg: v for arg, v in (("mode", mode), ("strict", False)) if arg in known_to_class}
     return {**filled, **node, **({"mode": mode} if "mode" in filled else {})}
 
 

@@ -48,6 +48,18 @@ def test_onecycle_is_as_long_as_the_run_and_steps_by_batch(
     assert used.index(max(used)) in (3, 4)
 
 
+@pytest.mark.parametrize(("monitor", "mode"), [("val/f1_macro", "max"), ("val/loss", "min")])
+def test_a_plateau_is_watched_in_the_direction_of_its_metric(
+    monitor: str, mode: str, classifier: Callable[..., Classifier], tmp_path: Path
+) -> None:
+    plateau = "{_target_: torch.optim.lr_scheduler.ReduceLROnPlateau, patience: 0}"
+    fitted = trainer(tmp_path, max_epochs=1)
+    words = [f"optim.scheduler={plateau}", f"optim.monitor={monitor}"]
+    fitted.fit(classifier(*words), loader(), loader())
+    (config,) = fitted.lr_scheduler_configs
+    assert (config.monitor, config.scheduler.mode) == (monitor, mode)
+
+
 def test_an_optimizer_argument_that_does_not_exist_is_a_sentence(
     classifier: Callable[..., Classifier], tmp_path: Path
 ) -> None:

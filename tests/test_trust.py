@@ -183,7 +183,7 @@ def test_no_other_hyper_parameter_is_followed(
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ("network.library", "own"),
+        ("network.kind", "own"),
         ("network.image_size", "big"),
         ("network.mean", [0.1, 0.2]),
         ("optim.optimizer", None),

@@ -78,8 +78,8 @@ class AfterEvaluation(Callback):
     """Shows the predictions of a split after each validation and after the test."""
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Show those of the validation images."""
-        if not trainer.sanity_checking:
+        """Show those of the validation images: in TensorBoard alone, so not without it."""
+        if not trainer.sanity_checking and any(writers(trainer)):
             self._show(trainer, pl_module, "val")
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

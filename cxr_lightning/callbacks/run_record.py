@@ -14,7 +14,6 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_only
 
 from cxr_lightning.callbacks.stopwatch import Stopwatch
-from cxr_lightning.data.identity import images_key
 from cxr_lightning.runs.writing import read_json, without_passwords, write_json
 
 if TYPE_CHECKING:
@@ -85,7 +84,7 @@ class RunRecord(Callback):
             "parameters": sum(p.numel() for p in pl_module.parameters()),
             "images": {split: column.to_dict() for split, column in datamodule.counts().items()},
             "patients": table.groupby("split")["group"].nunique().to_dict(),
-            "images_key": images_key(datamodule.index),
+            "images_key": datamodule.images_key,
             "images_root": str(datamodule.index.root.resolve()),
             "store_key": datamodule.pixels.key,
             "white": datamodule.pixels.white,

@@ -1,5 +1,6 @@
 """Index, store and splits as Lightning's loaders."""
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from torchvision.transforms import v2
 from cxr_lightning.config import DataConfig, SplitConfig, Target
 from cxr_lightning.data import splits
 from cxr_lightning.data.dataset import Batch, Transform, XrayDataset, augmented
+from cxr_lightning.data.identity import images_key
 from cxr_lightning.data.index import Index
 from cxr_lightning.data.sampler import EvaluationSampler, TrainSampler
 from cxr_lightning.data.sources import load_index
@@ -54,6 +56,11 @@ class XrayDataModule(LightningDataModule):
         self.tested_split = "test"
         self.table = pd.DataFrame()
         self._found: tuple[pd.DataFrame, Pixels] | None = None
+
+    @cached_property
+    def images_key(self) -> str:
+        """What tells these images from others, as they were when first asked for."""
+        return images_key(self.index)
 
     def prepare_data(self) -> None:
         """Find the images and decode those that no earlier run has decoded.

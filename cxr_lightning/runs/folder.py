@@ -162,8 +162,8 @@ def _refuse_another_run(
                 "Choose another name=… or move the folder away."
             )
         return
-    recorded = _flat(yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8")))
-    wanted = _flat(config)
+    recorded = _comparable(yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8")))
+    wanted = _comparable(config)
     differing = [
         f"{key}={recorded.get(key, '(not set)')} (now {wanted.get(key, '(not set)')})"
         for key in dict.fromkeys([*recorded, *wanted])
@@ -190,6 +190,21 @@ def _record(folder: Path, config: dict[str, Any], cfg: DictConfig) -> None:
             text = without_passwords(OmegaConf.to_yaml(part))
             write_text(folder / ".hydra" / f"{name}.yaml", text)
     write_text(folder / CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+
+
+def _comparable(config: dict[str, Any]) -> dict[str, Any]:
+    """The flat configuration; what lies in the run's own folder moves with it."""
+    return _flat(_from_folder(config, str(config.get("folder", ""))))
+
+
+def _from_folder(node: Any, folder: str) -> Any:
+    """Paths below `folder` are given from it, as in conf: `${folder}/checkpoints`."""
+    if isinstance(node, dict):
+        return {key: _from_folder(value, folder) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_from_folder(value, folder) for value in node]
+    below = folder and isinstance(node, str) and node.startswith(folder + os.sep)
+    return "${folder}" + node.removeprefix(folder) if below else node
 
 
 def _flat(node: Any, prefix: str = "") -> dict[str, Any]:

@@ -156,6 +156,20 @@ def test_what_changes_no_number_may_change(tmp_path: Path) -> None:
         claim(tmp_path, {**CONFIG, "folder": "/there", "data": {**moved, "root": "others"}})
 
 
+def test_a_folder_may_be_moved_with_what_lies_in_it(tmp_path: Path) -> None:
+    def kept_in(folder: str, logs: str) -> dict[str, Any]:
+        best = {"dirpath": f"{folder}/checkpoints", "filename": "best"}
+        return {**CONFIG, "folder": folder, "callbacks": [best], "logger": {"save_dir": logs}}
+
+    claim(tmp_path, kept_in("/then", "/then/logs"))
+    claim(tmp_path, kept_in("/now", "/now/logs"))
+    # A longer name is another folder, and what lies elsewhere has not moved along.
+    with pytest.raises(ConfigError, match=r"save_dir=\$\{folder\}/logs \(now /now-2/logs\)\."):
+        claim(tmp_path, kept_in("/now", "/now-2/logs"))
+    with pytest.raises(ConfigError, match=r"save_dir=\$\{folder\}/logs \(now /then/logs\)\."):
+        claim(tmp_path, kept_in("/now", "/then/logs"))
+
+
 def test_a_run_that_starts_from_another_checkpoint_is_another_run(tmp_path: Path) -> None:
     claim(tmp_path, {**CONFIG, "ckpt_path": "a.ckpt"})
     with pytest.raises(ConfigError, match=r"ckpt_path=a\.ckpt \(now b\.ckpt\)"):
