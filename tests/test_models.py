@@ -115,6 +115,32 @@ def test_cnn5_has_five_layers_and_the_sizes_it_says(model_config: ModelOf) -> No
     assert [n_parameters(layer) for layer in layers] == [160, 4640, 18496, 524_416, 516]
 
 
+@pytest.mark.parametrize("size_px", [64, 256])
+def test_cnn5_bn_has_the_same_size_for_every_image_size(size_px: int, model_config: ModelOf) -> None:
+    network = network_of(model_config("cnn5_bn"), image_size=size_px)
+    layers = [m for m in network.backbone.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    # 1·16·9, 16·32·9, 32·64·9 without biases, then 64 channels of 4² cells to 128, to 4
+    assert [n_parameters(layer) for layer in layers] == [144, 4608, 18432, 131_200, 516]
+    norms = [m for m in network.backbone.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert [norm.num_features for norm in norms] == [16, 32, 64]
+
+
+def test_cnn5_bn_normalises_pools_and_takes_the_mean_of_each_cell(model_config: ModelOf) -> None:
+    backbone = network_of(model_config("cnn5_bn", "model.network.grid=2")).backbone
+    assert isinstance(backbone.features, nn.Sequential)
+    x = images().float() / 255
+    expected = x
+    for convolution in [m for m in backbone.features if isinstance(m, nn.Conv2d)]:
+        maps = convolution(expected)
+        mean, var = maps.mean((0, 2, 3), True), maps.var((0, 2, 3), keepdim=True, unbiased=False)
+        normalised = (maps - mean) / (var + 1e-5).sqrt()  # scale 1 and shift 0 at the start
+        expected = nn.functional.max_pool2d(torch.relu(normalised), 2)
+    # 64×64 pixels are 8×8 after three times pooling: four cells of 4×4.
+    cells = expected.unfold(2, 4, 4).unfold(3, 4, 4).mean((-1, -2))
+    assert cells.shape == (2, 64, 2, 2)
+    torch.testing.assert_close(backbone.features(x), cells, atol=1e-5, rtol=1e-4)
+
+
 def test_cnn5_pools_before_relu_what_others_pool_after_it(model_config: ModelOf) -> None:
     backbone = network_of(model_config("cnn5")).backbone
     assert isinstance(backbone.features, nn.Sequential)

@@ -1,4 +1,4 @@
-"""The framework's own backbones: the report's CNN, and ResNet-18 without its skip connections."""
+"""The framework's own backbones: the report's CNN in two forms, and ResNet-18 without skips."""
 
 from typing import Any
 
@@ -25,6 +25,29 @@ class CNN5(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (B, in_channels, image_size, image_size) to logits (B, num_classes)."""
+        hidden: Tensor = self.hidden(self.features(x).flatten(1))
+        return self.head(hidden.relu())  # type: ignore[no-any-return]
+
+
+class CNN5BN(nn.Module):
+    """`CNN5` with batch norm, and with average pooling before its fully connected layers.
+
+    The mean of each cell of a `grid` × `grid` raster goes on, so the hidden layer has the same size
+    for every image size: 131,200 parameters for a grid of 4, where `CNN5` has 8,388,736 at 256×256.
+    """
+
+    def __init__(self, in_channels: int, num_classes: int, grid: int = 4) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for i, o in ((in_channels, 16), (16, 32), (32, 64)):
+            convolution = nn.Conv2d(i, o, 3, padding=1, bias=False)  # batch norm adds its own bias
+            layers += [convolution, nn.BatchNorm2d(o), nn.MaxPool2d(2), nn.ReLU()]
+        self.features = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(grid))
+        self.hidden = nn.Linear(64 * grid**2, 128)
+        self.head = nn.Linear(128, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (B, in_channels, H, W) of at least 8×8 pixels to logits (B, num_classes)."""
         hidden: Tensor = self.hidden(self.features(x).flatten(1))
         return self.head(hidden.relu())  # type: ignore[no-any-return]
 
