@@ -107,6 +107,7 @@ class OptimConfig(Section):
 
     lr: float = Field(gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
+    decay_norms_and_biases: bool = True
     optimizer: Target
     scheduler: Target | None = None
     interval: Literal["step", "epoch"] = "epoch"

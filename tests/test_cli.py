@@ -287,4 +287,5 @@ def test_a_cell_that_cannot_be_composed_stops_the_sweep_before_its_first_job(
     seen = []
     assert command(lambda cfg: seen.append(cfg.model.name), "-m", "model=cnn5,resnet17") == 1
     assert seen == []
-    assert "There is no model=resnet17; choose from: cnn5, cnn5_bn, plain18" in capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert "There is no model=resnet17; choose from: cnn5, cnn5_bn, plain18" in said

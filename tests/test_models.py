@@ -116,7 +116,9 @@ def test_cnn5_has_five_layers_and_the_sizes_it_says(model_config: ModelOf) -> No
 
 
 @pytest.mark.parametrize("size_px", [64, 256])
-def test_cnn5_bn_has_the_same_size_for_every_image_size(size_px: int, model_config: ModelOf) -> None:
+def test_cnn5_bn_has_the_same_size_for_every_image_size(
+    size_px: int, model_config: ModelOf
+) -> None:
     network = network_of(model_config("cnn5_bn"), image_size=size_px)
     layers = [m for m in network.backbone.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     # 1·16·9, 16·32·9, 32·64·9 without biases, then 64 channels of 4² cells to 128, to 4

@@ -48,6 +48,27 @@ def test_onecycle_is_as_long_as_the_run_and_steps_by_batch(
     assert used.index(max(used)) in (3, 4)
 
 
+@pytest.mark.parametrize("choice", ["true", "false"])
+def test_norms_and_biases_can_be_kept_from_weight_decay(
+    choice: str, classifier: Callable[..., Classifier], tmp_path: Path
+) -> None:
+    words = ["optim=adamw_onecycle", "optim.weight_decay=0.5", "model=cnn5_bn"]
+    fitted = trainer(tmp_path, max_epochs=1)
+    model = classifier(*words, f"optim.decay_norms_and_biases={choice}")
+    fitted.fit(model, loader(), loader())
+    groups = fitted.optimizers[0].param_groups
+    decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
+    by_name = {name: decay.pop(id(p)) for name, p in model.named_parameters()}
+    assert decay == {}
+    # Spared: scale and shift of three norms, two biases. Decayed: the weights of five layers.
+    spared = {name for name, value in by_name.items() if value == 0}
+    assert len(spared) == (8 if choice == "false" else 0)
+    assert sorted(by_name.values()) == [0.0] * len(spared) + [0.5] * (13 - len(spared))
+    for layer in ("hidden", "head"):
+        assert by_name[f"network.backbone.{layer}.weight"] == 0.5
+        assert (f"network.backbone.{layer}.bias" in spared) == (choice == "false")
+
+
 @pytest.mark.parametrize(("monitor", "mode"), [("val/f1_macro", "max"), ("val/loss", "min")])
 def test_a_plateau_is_watched_in_the_direction_of_its_metric(
     monitor: str, mode: str, classifier: Callable[..., Classifier], tmp_path: Path

@@ -117,7 +117,7 @@ class Classifier(LightningModule):
             node = {key: value for key, value in node.items() if key != "fused"}
         elif node.get("fused") and self.trainer.gradient_clip_val:
             node = {**node, "fused": False}  # Lightning 2.6 does not clip where it is fused
-        optimizer = build(node, params=self.parameters())
+        optimizer = build(node, params=self._parameter_groups())
         schedule = self.optim.scheduler
         if schedule is None:
             return optimizer  # type: ignore[no-any-return]
@@ -130,3 +130,16 @@ class Classifier(LightningModule):
             lr_scheduler |= {"interval": "epoch", "monitor": monitor}
         lr_scheduler["scheduler"] = build(schedule, optimizer=optimizer)
         return {"optimizer": optimizer, "lr_scheduler": lr_scheduler}  # type: ignore[return-value]
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """All parameters; in two groups where norms and biases are to be kept from weight decay.
+
+        Those have one dimension: He et al., CVPR 2019 ("Bag of tricks"), section 3.1.
+        """
+        everything = list(self.parameters())
+        if self.optim.decay_norms_and_biases:
+            return [{"params": everything}]
+        return [
+            {"params": [p for p in everything if p.ndim > 1]},
+            {"params": [p for p in everything if p.ndim <= 1], "weight_decay": 0.0},
+        ]
