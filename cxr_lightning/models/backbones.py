@@ -36,7 +36,7 @@ class CNN5BN(nn.Module):
     for every image size: 131,200 parameters for a grid of 4, where `CNN5` has 8,388,736 at 256×256.
     """
 
-    def __init__(self, in_channels: int, num_classes: int, grid: int = 4) -> None:
+    def __init__(self, in_channels: int, num_classes: int, grid: int) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for i, o in ((in_channels, 16), (16, 32), (32, 64)):

@@ -30,26 +30,22 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         Of a moved folder, Lightning 2.6 would forget the best values and keep the old path.
         """
         loaded: dict[str, Any] = super().load_checkpoint(path, *args, **kwargs)
-        here = Path(path).parent.resolve()
         for state in loaded.get("callbacks", {}).values():
-            if isinstance(state, dict) and _lay_beside(state, here):
-                _move(state, here)
+            if isinstance(state, dict) and state.get("dirpath") and state.get("best_model_path"):
+                _move(state, Path(path).parent.resolve())
         return loaded
 
 
-def _lay_beside(state: dict[str, Any], here: Path) -> bool:
-    """Whether a callback's best checkpoint lay in another folder and lies in `here` now."""
-    then, best = state.get("dirpath"), state.get("best_model_path")
-    if not then or not best or then == str(here):
-        return False
-    return Path(then).name == here.name and (here / Path(best).name).exists()
-
-
 def _move(state: dict[str, Any], here: Path) -> None:
-    """Give the paths of ModelCheckpoint's state the folder `here`."""
+    """Give ModelCheckpoint's paths the folder `here`, if that is where its best one lies now."""
+    then = Path(state["dirpath"])
+
+    def moved(path: str) -> str:
+        return str(here / Path(path).relative_to(then)) if Path(path).is_relative_to(then) else path
+
+    if then.name != here.name or not Path(moved(state["best_model_path"])).exists():
+        return
     state["dirpath"] = str(here)
     for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
-        if state.get(key):
-            state[key] = str(here / Path(state[key]).name)
-    models = state.get("best_k_models", {})
-    state["best_k_models"] = {str(here / Path(file).name): score for file, score in models.items()}
+        state[key] = moved(state[key])
+    state["best_k_models"] = {moved(file): score for file, score in state["best_k_models"].items()}

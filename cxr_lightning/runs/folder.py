@@ -203,7 +203,7 @@ def _from_folder(node: Any, folder: str) -> Any:
         return {key: _from_folder(value, folder) for key, value in node.items()}
     if isinstance(node, list):
         return [_from_folder(value, folder) for value in node]
-    below = folder and isinstance(node, str) and node.startswith(folder + os.sep)
+    below = folder and isinstance(node, str) and node.startswith(f"{folder}/")
     return "${folder}" + node.removeprefix(folder) if below else node
 
 
