@@ -1,23 +1,20 @@
 """From a checked configuration to the parts of a run, and whether they agree with each other."""
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import torch
 from hydra.core.hydra_config import HydraConfig
 from pytorch_lightning.utilities.seed import isolate_rng
 
-from cxr_lightning.config import DataConfig, TrainConfig
+from cxr_lightning.config import TrainConfig
+from cxr_lightning.data.batches import is_of_batches
 from cxr_lightning.data.datamodule import XrayDataModule
-from cxr_lightning.errors import CheckpointError, ConfigError, CxrError, DataError
+from cxr_lightning.errors import ConfigError, DataError
 from cxr_lightning.models.classifier import Classifier
 from cxr_lightning.models.losses import build_loss
 from cxr_lightning.models.network import Network, check_logits
 from cxr_lightning.models.weights import Weights, copy_weights, read_weights
 from cxr_lightning.runs.folder import KEYS_IGNORED_ON_RESUME, last_checkpoint
 from cxr_lightning.runs.writing import read_json
-from cxr_lightning.trust import check_node
 
 
 def build_datamodule(config: TrainConfig) -> XrayDataModule:
@@ -80,8 +77,10 @@ def check_model(config: TrainConfig) -> None:
         network = Network(**arguments, num_classes=n_classes)
         if weights is not None:
             copy_weights(weights, network.backbone, config.model, n_classes)
-        check_logits(network, config.model.name, n_classes, config.data.image_size)
-        build_loss(config.imbalance.loss, [1] * n_classes)
+        for size_px in {config.data.image_size, *(config.data.train_sizes or [])}:
+            check_logits(network, config.model.name, n_classes, size_px)
+        mixes = any(is_of_batches(node) for node in config.augment.values() if node)
+        build_loss(config.imbalance.loss, [1] * n_classes, takes_shares=mixes)
 
 
 def _network_arguments(config: TrainConfig) -> tuple[dict[str, Any], Weights | None]:
@@ -126,46 +125,6 @@ def build_classifier(
         backbone = classifier.network.backbone
         copy_weights(weights, backbone, config.model, len(datamodule.classes))
     return classifier
-
-
-def load_classifier(file: Path, trust: Sequence[str] = ()) -> Classifier:
-    """The classifier of a checkpoint, ready to evaluate.
-
-    `trust` names packages or classes that it may build besides those of `cxr_lightning.trust`.
-    Lightning's `load_from_checkpoint` would also call what a file gives as its `hparams_type`.
-
-    Raises:
-        CheckpointError: not a checkpoint of this framework, or not to be trusted.
-    """
-    try:
-        loaded = torch.load(file, map_location="cpu", weights_only=True)
-        hparams = loaded["hyper_parameters"]
-        check_node("model.network", hparams["network"]["node"], trust)
-        check_node("imbalance.loss", hparams["imbalance"]["loss"], trust)
-        classifier = Classifier(**hparams)
-        classifier.load_state_dict(loaded["state_dict"])
-    except CxrError:
-        raise
-    except Exception as error:  # torch raises unpickling, zip, key and runtime errors
-        raise CheckpointError(
-            f"ckpt_path={file} is not a checkpoint of cxr-train ({type(error).__name__})."
-        ) from error
-    return classifier
-
-
-def as_trained(data: DataConfig, trained: DataConfig, classes: list[str]) -> DataConfig:
-    """`data` read at the size and with the class names (and spellings) of the training images."""
-    known = data.classes or trained.classes or {name: [] for name in classes}
-    return data.model_copy(update={"image_size": trained.image_size, "classes": known})
-
-
-def check_classes(datamodule: XrayDataModule, classes: list[str], checkpoint: Path) -> None:
-    """Raises `ConfigError` where the data's classes are not those of the checkpoint, in order."""
-    if list(datamodule.classes) != classes:
-        raise ConfigError(
-            f"{checkpoint} tells {', '.join(classes)} apart, but data.classes lists "
-            f"{', '.join(datamodule.classes)}. Give the same names in the same order."
-        )
 
 
 def flat_hparams(config: TrainConfig) -> dict[str, Any]:

@@ -60,6 +60,8 @@ class DataConfig(Section):
     download: bool = False
     phantom: PhantomConfig | None = None
     image_size: int = Field(ge=16)
+    contrast: Literal["none", "stretch", "equalize", "clahe"] = "none"
+    train_sizes: Annotated[list[Annotated[int, Field(ge=16)]], Field(min_length=1)] | None = None
     cache_dir: UserPath
     batch_size: int = Field(ge=1)
     num_workers: int | Literal["auto"] = "auto"
@@ -108,6 +110,7 @@ class OptimConfig(Section):
     lr: float = Field(gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     decay_norms_and_biases: bool = True
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
     optimizer: Target
     scheduler: Target | None = None
     interval: Literal["step", "epoch"] = "epoch"
@@ -165,7 +168,11 @@ class EvaluateConfig(Section):
 
     name: str = Field(min_length=1)
     folder: Folder
-    ckpt_path: UserPath
+    ckpt_path: UserPath | Annotated[list[UserPath], Field(min_length=1)]
+    combine: Literal["probabilities", "weights"] = "probabilities"
+    tta: Literal["none", "flip", "flip_zoom"] = "none"
+    tau: Annotated[float, Field(ge=0)] | Literal["val"] | None = None
+    thresholds: Literal["val"] | None = None
     trust: list[str] = []
     subset: Literal["train", "val", "test", "all"]
     n_resamples: int = Field(ge=100)
@@ -179,7 +186,10 @@ class PredictConfig(Section):
 
     name: str = Field(min_length=1)
     folder: Folder
-    ckpt_path: UserPath
+    ckpt_path: UserPath | Annotated[list[UserPath], Field(min_length=1)]
+    combine: Literal["probabilities", "weights"] = "probabilities"
+    tta: Literal["none", "flip", "flip_zoom"] = "none"
+    tau: Annotated[float, Field(ge=0)] | None = None
     trust: list[str] = []
     input: UserPath
     output: UserPath
@@ -213,12 +223,16 @@ def compose(command: str, *overrides: str) -> DictConfig:
         return hydra.compose(command, ["folder=outputs/${name}", *overrides])
 
 
-def existing_checkpoint(file: Path | None) -> None:
-    """Raises `CheckpointError` where `ckpt_path` is set and there is no such file."""
-    if file is not None and not file.is_file():
-        raise CheckpointError(
-            f"ckpt_path={file}: no such file. A run keeps its own in outputs/<name>/checkpoints/."
-        )
+def existing_checkpoints(files: Path | list[Path] | None) -> list[Path]:
+    """Those of `ckpt_path`; raises `CheckpointError` where one is not there."""
+    listed = files if isinstance(files, list) else [files] if files is not None else []
+    for file in listed:
+        if not file.is_file():
+            raise CheckpointError(
+                f"ckpt_path={file}: no such file. A run keeps its own in "
+                "outputs/<name>/checkpoints/."
+            )
+    return listed
 
 
 Schema = TypeVar("Schema", bound=BaseModel)

@@ -10,12 +10,16 @@ from cxr_lightning.config import (
     EvaluateConfig,
     SplitConfig,
     TrainConfig,
-    existing_checkpoint,
+    existing_checkpoints,
     parse,
 )
 from cxr_lightning.startup import prepare
 
 if TYPE_CHECKING:
+    from pytorch_lightning import Trainer
+
+    from cxr_lightning.models.classifier import Classifier
+    from cxr_lightning.models.predictions import Predictions
     from cxr_lightning.train import TrainResult
 
 
@@ -26,27 +30,30 @@ def run(cfg: DictConfig) -> "TrainResult":
     are the numbers.
     """
     config = parse(EvaluateConfig, cfg)
-    existing_checkpoint(config.ckpt_path)
+    checkpoints = existing_checkpoints(config.ckpt_path)
     config.folder.mkdir(parents=True, exist_ok=True)
     prepare()
-    from cxr_lightning import assemble, screen, trainers
+    from cxr_lightning import screen, trainers
     from cxr_lightning.callbacks.epoch_lines import EpochLines
     from cxr_lightning.callbacks.figures import ConfusionMatrixFigure, WorstMistakesFigure
     from cxr_lightning.callbacks.metrics_file import TestResults
     from cxr_lightning.callbacks.run_record import RunRecord
     from cxr_lightning.callbacks.stopwatch import Stopwatch
     from cxr_lightning.data.datamodule import XrayDataModule
+    from cxr_lightning.decisions.choice import decide
     from cxr_lightning.train import TrainResult
+    from cxr_lightning.trained import SPLIT, as_trained, check_classes, load_ensemble
 
-    classifier = assemble.load_classifier(config.ckpt_path, config.trust)
+    own_images = "name" not in config.data
+    classifier = load_ensemble(checkpoints, config, SPLIT if own_images else ())
     trained = parse(TrainConfig, classifier.hparams["run"])
     classes: list[str] = classifier.hparams["classes"]
 
     then = trained.data.model_dump() | {"download": False}  # a checkpoint fetches nothing
     data = parse(DataConfig, _overlay(then, config.data))
-    data = assemble.as_trained(data, trained.data, classes)
+    data = as_trained(data, trained.data, classes)
     split = parse(SplitConfig, _overlay(trained.split.model_dump(), config.split))
-    is_another_set = "name" in config.data and config.subset == "test"
+    is_another_set = not own_images and config.subset == "test"
     if is_another_set:
         # Nothing is trained on it, and it may have too few patients to set some aside.
         split = split.model_copy(update={"val_fraction": 0.0})
@@ -62,18 +69,34 @@ def run(cfg: DictConfig) -> "TrainResult":
         datamodule.test_all_without_test_folder()
     datamodule.setup()
     screen.print_data(datamodule)
-    assemble.check_classes(datamodule, classes, config.ckpt_path)
+    check_classes(datamodule, classes, checkpoints[0])
     results = TestResults(config.folder, config.n_resamples, trained.seed)
     stopwatch = Stopwatch()
-    record = RunRecord(config.folder, trained.seed, stopwatch)
-    figures = [ConfusionMatrixFigure(), WorstMistakesFigure(), EpochLines()]
-    callbacks = [stopwatch, record, results, *figures]
+    callbacks = [stopwatch, RunRecord(config.folder, trained.seed, stopwatch), results]
+    callbacks += [ConfusionMatrixFigure(), WorstMistakesFigure(), EpochLines()]
     trainer = trainers.build_trainer(trainer_config, config.folder, callbacks, logger=False)
+    needed = "val" in (config.tau, config.thresholds)
+    validation = _validation(trainer, classifier, trained) if needed else None
+    chosen = decide(classifier, config.tau, config.thresholds, validation)
     trainer.test(classifier, datamodule=datamodule, verbose=False)
-    results.write_metrics()
+    results.write_metrics({"decision": chosen} if chosen else {})
     screen.print_results(results.estimates, config.folder)
     screen.print_profile(config.folder)
     return TrainResult(config.folder, results.estimates)
+
+
+def _validation(
+    trainer: "Trainer", classifier: "Classifier", trained: TrainConfig
+) -> "Predictions | None":
+    """What the network says of the validation images of its own run; None if it had none."""
+    from cxr_lightning.data.datamodule import XrayDataModule
+
+    own = XrayDataModule(trained.data.model_copy(update={"download": False}), trained.split)
+    own.setup()
+    if not len(own.rows("val")):
+        return None
+    trainer.validate(classifier, datamodule=own, verbose=False)
+    return classifier.predictions["val"]
 
 
 def _overlay(trained: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from cxr_lightning.cli import run_command
 from cxr_lightning.config import (
     PredictConfig,
     TrainConfig,
-    existing_checkpoint,
+    existing_checkpoints,
     parse,
 )
 from cxr_lightning.startup import prepare
@@ -21,25 +21,30 @@ def run(cfg: DictConfig) -> Path:
     class, and `error`, the reason where an image could not be read.
     """
     config = parse(PredictConfig, cfg)
-    existing_checkpoint(config.ckpt_path)
+    checkpoints = existing_checkpoints(config.ckpt_path)
     prepare()
     import pandas as pd
     import torch
 
-    from cxr_lightning import assemble, screen, trainers
+    from cxr_lightning import screen, trainers
     from cxr_lightning.callbacks.epoch_lines import EpochLines
     from cxr_lightning.data.index import find_images
     from cxr_lightning.data.unlabelled import FileDataset
+    from cxr_lightning.decisions.choice import with_tau
     from cxr_lightning.runs.writing import write_csv
+    from cxr_lightning.trained import load_ensemble
 
-    classifier = assemble.load_classifier(config.ckpt_path, config.trust)
+    classifier = load_ensemble(checkpoints, config)
+    if config.tau is not None:
+        classifier.use(with_tau(classifier, config.tau))
     trained = parse(TrainConfig, classifier.hparams["run"])
     classes: list[str] = classifier.hparams["classes"]
     trainer_config = trainers.inherited_device(trained.trainer, config.trainer)
 
     root, images, ignored = find_images(config.input)
     config.output.parent.mkdir(parents=True, exist_ok=True)
-    dataset = FileDataset(root, images, trained.data.image_size, trained.data.white)
+    data = trained.data
+    dataset = FileDataset(root, images, data.image_size, data.white, data.contrast)
     callbacks = [EpochLines()]
     trainer = trainers.build_trainer(trainer_config, config.folder, callbacks, logger=False)
     batches = trainer.predict(classifier, dataset.loader(config.batch_size, config.num_workers))

@@ -9,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from cxr_lightning.cli import run_command
-from cxr_lightning.config import TrainConfig, existing_checkpoint, parse
+from cxr_lightning.config import TrainConfig, existing_checkpoints, parse
 from cxr_lightning.errors import ConfigError, TrainingError
 from cxr_lightning.runs.folder import claimed, job_state, last_checkpoint, read_estimates
 from cxr_lightning.startup import prepare
@@ -33,7 +33,7 @@ def run(cfg: DictConfig) -> TrainResult:
     and a finished one is left as it is.
     """
     config = parse(TrainConfig, cfg)
-    existing_checkpoint(config.ckpt_path)
+    existing_checkpoints(config.ckpt_path)
     _refuse_search_of_one(config)
     images = lambda: _images_key(config)  # noqa: E731 (read only where it is needed)
     with claimed(config.folder, config.model_dump(mode="json"), cfg, images):

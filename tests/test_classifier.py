@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from small_classifiers import CLASSES, LABELS, images, loader, trainer
 
-from cxr_lightning.assemble import load_classifier
 from cxr_lightning.errors import CheckpointError, TrainingError
 from cxr_lightning.metrics import compute_metrics
 from cxr_lightning.models.classifier import Classifier
 from cxr_lightning.models.predictions import EpochPredictions
+from cxr_lightning.trained import load_classifier
 
 
 def probabilities(model: Classifier) -> np.ndarray:

@@ -78,6 +78,21 @@ def test_every_augmentation_can_be_built(option: str, composed: Composed) -> Non
         "none": [],
         "standard": ["RandomHorizontalFlip", "RandomRotation", "RandomShift"],
         "anatomical": ["RandomRotation", "RandomShift"],
+        "affine": ["RandomAffine"],
+        "zoom": ["RandomResizedCrop"],
+        "photometric": ["ColorJitter", "RandomGamma"],
+        "erasing": ["RandomErasing"],
+        "trivial": ["TrivialAugmentWide"],
+        "mixup": ["MixUp"],
+        "cutmix": ["CutMix"],
+        "strong": [
+            "RandomAffine",
+            "RandomResizedCrop",
+            "ColorJitter",
+            "RandomGamma",
+            "RandomErasing",
+            "RandomHorizontalFlip",
+        ],
     }
     assert kinds == expected[option]
 
@@ -221,7 +236,7 @@ def test_an_unknown_key_is_named_with_what_was_meant(
 
 def test_an_unknown_option_is_named_with_the_known_ones(composed: Composed) -> None:
     assert said(composed, "optim=sgd") == (
-        "There is no optim=sgd; choose from: adam, adamw_onecycle."
+        "There is no optim=sgd; choose from: adam, adamw_cosine, adamw_onecycle, sgd_cosine."
     )
     models = ", ".join(option for group, option in OPTIONS if group == "model")
     assert said(composed, "model=resnet17") == (

@@ -12,10 +12,11 @@ import torch
 from omegaconf import DictConfig
 from small_classifiers import CLASSES, SIZE_PX, images, loader, trainer
 
-from cxr_lightning.assemble import check_model, load_classifier
+from cxr_lightning.assemble import check_model
 from cxr_lightning.config import EvaluateConfig, PredictConfig, TrainConfig, conf_dir, parse
 from cxr_lightning.errors import CheckpointError, CxrError
 from cxr_lightning.models.classifier import Classifier
+from cxr_lightning.trained import load_classifier
 from cxr_lightning.trust import check_node
 
 MARK = "was_here"

@@ -14,6 +14,15 @@ from torchvision.transforms import v2
 
 from cxr_lightning.config import DataConfig, SplitConfig, Target
 from cxr_lightning.data import splits
+from cxr_lightning.data.batches import (
+    Mix,
+    build_mixes,
+    is_of_batches,
+    mixed,
+    resized,
+    size_of_epoch,
+)
+from cxr_lightning.data.contrast import check_available
 from cxr_lightning.data.dataset import Batch, Transform, XrayDataset, augmented
 from cxr_lightning.data.identity import images_key
 from cxr_lightning.data.index import Index
@@ -49,7 +58,12 @@ class XrayDataModule(LightningDataModule):
         """Without `split`, all images are test images. `balanced` draws all classes equally."""
         super().__init__()
         self.data, self.split, self.balanced, self.seed = data, split, balanced, seed
-        transforms = {name: build(node) for name, node in (augment or {}).items() if node}
+        check_available(data.contrast)
+        self.of_batches = {
+            k: node for k, node in (augment or {}).items() if node and is_of_batches(node)
+        }
+        of_images = {k: node for k, node in (augment or {}).items() if k not in self.of_batches}
+        transforms = {name: build(node) for name, node in of_images.items() if node}
         check_transforms(transforms, data.image_size)
         steps = list(transforms.values())
         self.augment: Transform | None = v2.Compose(steps) if steps else None
@@ -78,6 +92,7 @@ class XrayDataModule(LightningDataModule):
             list(table["path"]),
             self.data.image_size,
             self.data.white,
+            contrast=self.data.contrast,
         )
         if self.unreadable and self.data.unreadable == "error":
             reasons = "\n".join(f"  {path}: {reason}" for path, reason in self.unreadable.items())
@@ -142,6 +157,20 @@ class XrayDataModule(LightningDataModule):
         # Batch norm cannot learn from a last batch of one image: it is left out of the epoch.
         is_one_left = len(sampler) % self.data.batch_size == 1 < len(sampler)
         return self._loader(dataset, sampler, drop_last=is_one_left)
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Training batches, on the device: as small as the epoch wants them, and mixed."""
+        if self.trainer is None or not self.trainer.training:
+            return batch
+        if self.data.train_sizes is not None:
+            epoch, max_epochs = self.trainer.current_epoch, self.trainer.max_epochs or 1
+            batch = resized(batch, size_of_epoch(self.data.train_sizes, epoch, max_epochs))
+        return mixed(batch, self.mixes)
+
+    @cached_property
+    def mixes(self) -> list[Mix]:
+        """The transforms of training batches."""
+        return build_mixes(self.of_batches, len(self.classes))
 
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
         """Every validation image once, in order; an empty list where there is none."""

@@ -9,6 +9,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TiffImageFile
 
+from cxr_lightning.data.contrast import normalised
+
 VERSION = 1  # part of the store's key: raise it when the same file would give other pixels
 
 # File names that promise an image, or something else; of all others, the content decides.
@@ -48,13 +50,15 @@ def looks_like_image(path: Path) -> bool:
         return False
 
 
-def decode(path: Path, size_px: int, white: int | None = None) -> npt.NDArray[np.uint8]:
+def decode(
+    path: Path, size_px: int, white: int | None = None, contrast: str = "none"
+) -> npt.NDArray[np.uint8]:
     """Read an image as grey (size_px, size_px) uint8, aspect ratio not kept (as in the report).
 
     Colours become ITU-R 601 luma, EXIF rotation is applied, transparency lies over black, 16 bits
     are scaled to 8, of several frames the first is read. `white` is the value of white in images
-    of 16 bits, which belongs to their whole set (`store.whites_of`); None: this file's own. Raises
-    `UnreadableImageError`.
+    of 16 bits, which belongs to their whole set (`store.whites_of`); None: this file's own. Last,
+    the contrast is normalised (`contrast.normalised`). Raises `UnreadableImageError`.
     """
     try:
         with Image.open(path, formats=FORMATS) as image:
@@ -70,8 +74,7 @@ def decode(path: Path, size_px: int, white: int | None = None) -> npt.NDArray[np
                 is_inverted = image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == 0
                 grey = ImageOps.invert(grey) if is_inverted else grey
             resized = grey.resize((size_px, size_px), Image.Resampling.BILINEAR)
-            pixels: npt.NDArray[np.uint8] = np.asarray(resized, dtype=np.uint8)
-            return pixels
+            return normalised(resized, contrast)
     except UnidentifiedImageError:
         if path.stat().st_size == 0:
             raise UnreadableImageError("the file is empty") from None
@@ -83,10 +86,12 @@ def decode(path: Path, size_px: int, white: int | None = None) -> npt.NDArray[np
         raise UnreadableImageError(str(error) or type(error).__name__) from error
 
 
-def decode_or_reason(path: Path, size_px: int, white: int | None) -> npt.NDArray[np.uint8] | str:
+def decode_or_reason(
+    path: Path, size_px: int, white: int | None, contrast: str = "none"
+) -> npt.NDArray[np.uint8] | str:
     """As `decode`, or why it cannot."""
     try:
-        return decode(path, size_px, white)
+        return decode(path, size_px, white, contrast)
     except UnreadableImageError as error:
         return str(error)
 

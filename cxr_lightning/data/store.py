@@ -8,10 +8,11 @@ lock, and a build that was cut off costs nothing but its unfinished tail.
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -63,12 +64,19 @@ class Pixels:
 
 
 def open_store(
-    cache_dir: Path, root: Path, paths: Sequence[str], size_px: int, white: int | None = None
+    cache_dir: Path,
+    root: Path,
+    paths: Sequence[str],
+    size_px: int,
+    white: int | None = None,
+    *,
+    contrast: str = "none",
 ) -> tuple[Pixels, dict[str, str]]:
     """The pixels of `paths` (relative to `root`), decoding those that no earlier call decoded.
 
-    `white` is the value of white in images of 16 bits; None: found from all of `paths`. Returns
-    the pixels of the readable images, in the order of `paths`; and path → reason for the others.
+    `white` is the value of white in images of 16 bits; None: found from all of `paths`. `contrast`
+    is as in `decode.decode`. Returns the pixels of the readable images, in the order of `paths`;
+    and path → reason for the others.
     Raises `DataError` where `cache_dir` cannot be written.
     """
     wanted, unreadable = _stat(root, paths)
@@ -76,13 +84,17 @@ def open_store(
         cache_dir.mkdir(parents=True, exist_ok=True)
         white = white or _find_white(cache_dir, root, wanted)
         how = f"{size_px}|grey|{decode.VERSION}" + (f"|white={white}" if white else "")
+        how += f"|{contrast}" if contrast != "none" else ""
         real = root.resolve()
         folder = cache_dir / f"{real.name}-{size_px}px-{_digest(f'{real}|{how}')[:12]}"
         folder.mkdir(exist_ok=True)
         known = _read_rows(folder, size_px)
         if len(_unknown(wanted, known)):
             with _locked(folder):
-                unreadable |= _decode(folder, root, wanted, size_px, white)
+                read = partial(
+                    decode.decode_or_reason, size_px=size_px, white=white, contrast=contrast
+                )
+                unreadable |= _decode(folder, root, wanted, size_px, read)
             known = _read_rows(folder, size_px)
     except OSError as error:
         raise DataError(cache_message(cache_dir, error)) from error
@@ -177,7 +189,11 @@ def _locked(folder: Path) -> AbstractContextManager[object]:
 
 
 def _decode(
-    folder: Path, root: Path, wanted: pd.DataFrame, size_px: int, white: int | None
+    folder: Path,
+    root: Path,
+    wanted: pd.DataFrame,
+    size_px: int,
+    read: Callable[[Path], npt.NDArray[np.uint8] | str],
 ) -> dict[str, str]:
     """Append the pixels that are not there; what is decoded when an interrupt comes is kept."""
     known = _read_rows(folder, size_px)  # another process may just have decoded some
@@ -188,9 +204,7 @@ def _decode(
     # Pillow decodes without the interpreter's lock, so threads use all cores.
     with ThreadPoolExecutor(len(usable_cores())) as pool, (folder / "pixels.u8").open("ab") as file:
         file.truncate(first * size_px**2)  # the unfinished tail of a build that was killed
-        results = pool.map(
-            lambda path: decode.decode_or_reason(root / path, size_px, white), files["path"]
-        )
+        results = pool.map(read, [root / path for path in files["path"]])
         title, console = f"Decoding {escape(root.name)}", Console(stderr=True)
         try:
             for position, result in enumerate(track(results, title, len(files), console=console)):

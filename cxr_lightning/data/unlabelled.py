@@ -1,5 +1,6 @@
 """Image files as they lie in a folder, decoded on the way to the network; for prediction."""
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,18 +18,26 @@ class FileDataset(Dataset[Batch]):
     """Images by path. An unreadable one is black, and its label says so.
 
     `white` is the value of white that the training images of 16 bits were read with; None: there
-    were none, and it is found from all of `paths`.
+    were none, and it is found from all of `paths`. `contrast` is as in `decode.decode`.
     """
 
-    def __init__(self, root: Path, paths: list[str], size_px: int, white: int | None = None):
+    def __init__(
+        self,
+        root: Path,
+        paths: list[str],
+        size_px: int,
+        white: int | None = None,
+        contrast: str = "none",
+    ) -> None:
         self.root, self.paths, self.size_px = root, paths, size_px
-        self.white = white or max(whites_of([root / path for path in paths]), default=0) or None
+        white = white or max(whites_of([root / path for path in paths]), default=0) or None
+        self._read = partial(decode_or_reason, size_px=size_px, white=white, contrast=contrast)
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, row: int) -> Batch:
-        pixels = decode_or_reason(self.root / self.paths[row], self.size_px, self.white)
+        pixels = self._read(self.root / self.paths[row])
         if isinstance(pixels, str):
             black = torch.zeros(1, self.size_px, self.size_px, dtype=torch.uint8)
             return Batch(black, torch.tensor(UNREADABLE), torch.tensor(row))
@@ -42,4 +51,4 @@ class FileDataset(Dataset[Batch]):
     def errors(self, labels: list[int]) -> dict[str, str]:
         """Path → reason of the images whose label is `UNREADABLE`."""
         paths = [p for p, label in zip(self.paths, labels, strict=True) if label == UNREADABLE]
-        return {p: str(decode_or_reason(self.root / p, self.size_px, self.white)) for p in paths}
+        return {p: str(self._read(self.root / p)) for p in paths}

@@ -15,6 +15,7 @@ from cxr_lightning.instantiate import build, parameters
 from cxr_lightning.metrics import compute_metrics
 from cxr_lightning.models.losses import build_loss
 from cxr_lightning.models.network import Network
+from cxr_lightning.models.parameter_groups import parameter_groups
 from cxr_lightning.models.predictions import EpochPredictions, Predictions
 
 TRAIN_METRICS = ("loss", "accuracy", "balanced_accuracy", "f1_macro", "recall/")
@@ -60,6 +61,10 @@ class Classifier(LightningModule):
         self.collectors = {s: EpochPredictions(classes) for s in ("train", "val", "test")}
         self.predictions: dict[str, Predictions] = {}
 
+    def use(self, network: nn.Module) -> None:
+        """Let another network make the logits, from now on: one of `models.ensemble`."""
+        self.network = network  # type: ignore[assignment]
+
     def forward(self, image: Tensor) -> Tensor:
         """uint8 grey (B, 1, H, W) to logits (B, C), float32."""
         return self.network(image).float()  # type: ignore[no-any-return]
@@ -67,8 +72,16 @@ class Classifier(LightningModule):
     def _step(self, batch: Batch, split: str) -> Tensor:
         logits = self(batch.image)
         loss: Tensor = self.loss(logits, batch.label)
-        self.collectors[split].update(logits, batch.label, batch.row, loss)
+        # Of mixed images, the class with the larger share.
+        label = batch.label if batch.label.ndim == 1 else batch.label.argmax(dim=1)
+        self.collectors[split].update(logits, label, batch.row, loss)
         return loss
+
+    def on_train_epoch_start(self) -> None:
+        """Tell a loss that changes on the way how far the training is."""
+        set_progress = getattr(self.loss, "set_progress", None)
+        if callable(set_progress):
+            set_progress(self.current_epoch / (self.trainer.max_epochs or 1))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of a training batch."""
@@ -117,12 +130,16 @@ class Classifier(LightningModule):
             node = {key: value for key, value in node.items() if key != "fused"}
         elif node.get("fused") and self.trainer.gradient_clip_val:
             node = {**node, "fused": False}  # Lightning 2.6 does not clip where it is fused
-        optimizer = build(node, params=self._parameter_groups())
+        groups = parameter_groups(self.network, self.optim)
+        optimizer = build(node, params=groups)
         schedule = self.optim.scheduler
         if schedule is None:
             return optimizer  # type: ignore[no-any-return]
         if schedule.get("total_steps", 0) is None:
             schedule = {**schedule, "total_steps": int(self.trainer.estimated_stepping_batches)}
+        if "max_lr" in schedule:  # OneCycleLR would give all groups the same rate
+            rates = [group["lr"] / self.optim.lr for group in optimizer.param_groups]
+            schedule = {**schedule, "max_lr": [schedule["max_lr"] * rate for rate in rates]}
         lr_scheduler: dict[str, Any] = {"interval": self.optim.interval}
         if str(schedule["_target_"]).endswith("ReduceLROnPlateau"):
             monitor = self.optim.monitor or "train/loss"
@@ -130,16 +147,3 @@ class Classifier(LightningModule):
             lr_scheduler |= {"interval": "epoch", "monitor": monitor}
         lr_scheduler["scheduler"] = build(schedule, optimizer=optimizer)
         return {"optimizer": optimizer, "lr_scheduler": lr_scheduler}  # type: ignore[return-value]
-
-    def _parameter_groups(self) -> list[dict[str, Any]]:
-        """All parameters; in two groups where norms and biases are to be kept from weight decay.
-
-        Those have one dimension: He et al., CVPR 2019 ("Bag of tricks"), section 3.1.
-        """
-        everything = list(self.parameters())
-        if self.optim.decay_norms_and_biases:
-            return [{"params": everything}]
-        return [
-            {"params": [p for p in everything if p.ndim > 1]},
-            {"params": [p for p in everything if p.ndim <= 1], "weight_decay": 0.0},
-        ]

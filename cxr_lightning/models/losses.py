@@ -1,4 +1,7 @@
-"""Losses that answer unequal class sizes. All take logits (B, C) and labels (B,)."""
+"""Losses that answer unequal class sizes.
+
+All take logits (B, C) and labels (B,) or, of mixed images, shares of the classes (B, C).
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,25 +14,40 @@ from cxr_lightning.errors import ConfigError
 from cxr_lightning.instantiate import build, parameters
 
 
-def build_loss(node: dict[str, Any], class_counts: Sequence[int]) -> nn.Module:
+def build_loss(
+    node: dict[str, Any], class_counts: Sequence[int], takes_shares: bool = False
+) -> nn.Module:
     """The loss of a `_target_` node; `class_counts` (training images) goes where it is named.
 
-    Raises `ConfigError` where it cannot turn logits and labels into a finite number.
+    Raises `ConfigError` where it cannot turn logits and labels into a finite number; with
+    `takes_shares` the labels are shares of the classes, as mixed images have them.
     """
     counts = {"class_counts": list(class_counts)} if "class_counts" in parameters(node) else {}
     loss: nn.Module = build(node, **counts)
-    what = (
-        f"The loss `{node['_target_']}` must turn logits (2, {len(class_counts)}) and labels (2,)"
-    )
+    n_classes, labels = len(class_counts), torch.arange(2)
+    wanted = "labels (2,), class indices,"
+    if takes_shares:
+        labels = torch.full((2, n_classes), 1 / n_classes)
+        wanted = f"shares of the classes (2, {n_classes}), which mixed images have,"
+    what = f"The loss `{node['_target_']}` must turn logits (2, {n_classes}) and {wanted}"
     try:
-        value = loss(torch.linspace(-1, 1, 2 * len(class_counts)).view(2, -1), torch.arange(2))
+        value = loss(torch.linspace(-1, 1, 2 * n_classes).view(2, -1), labels)
     except Exception as error:  # whatever a loss that somebody wrote may raise
         reason = " ".join(str(error).split()).rstrip(".")
-        raise ConfigError(f"{what}, class indices, into a number; it fails: {reason}.") from error
+        raise ConfigError(f"{what} into a number; it fails: {reason}.") from error
     if not isinstance(value, Tensor) or value.ndim or not value.isfinite():
         returned = value.tolist() if isinstance(value, Tensor) else type(value).__name__
         raise ConfigError(f"{what} into one finite number per batch; it returned {returned}.")
     return loss
+
+
+def shares(labels: Tensor, num_classes: int, smoothing: float = 0.0) -> Tensor:
+    """Labels (B,) as shares of classes (B, C), `smoothing` of them spread over all classes.
+
+    The labels of mixed images are shares already.
+    """
+    share = F.one_hot(labels, num_classes) if labels.ndim == 1 else labels
+    return share * (1 - smoothing) + smoothing / num_classes
 
 
 def inverse_frequency(class_counts: Sequence[int]) -> Tensor:
@@ -41,6 +59,18 @@ def inverse_frequency(class_counts: Sequence[int]) -> Tensor:
     return counts.sum() / (len(counts) * counts)
 
 
+def effective_number_weights(class_counts: Sequence[int], beta: float) -> Tensor:
+    """Weight of class k: (1 - β) / (1 - β^n_k), scaled so that an image's mean weight is 1.
+
+    β = 0 gives equal weights, β → 1 those of `inverse_frequency`. Cui et al., CVPR 2019, eq. 3.
+    """
+    if not 0 <= beta < 1:
+        raise ConfigError(f"beta should be at least 0 and less than 1 (got {beta}).")
+    counts = torch.tensor(class_counts, dtype=torch.float64)
+    weights = (1 - beta) / (1 - beta**counts)
+    return (weights * counts.sum() / (weights * counts).sum()).float()
+
+
 class ClassWeightedLoss(nn.CrossEntropyLoss):
     """Cross-entropy weighted by `inverse_frequency`; the batch's mean is by weight, as torch's."""
 
@@ -48,21 +78,76 @@ class ClassWeightedLoss(nn.CrossEntropyLoss):
         super().__init__(inverse_frequency(class_counts), label_smoothing=label_smoothing)
 
 
-class FocalLoss(nn.Module):
-    """Mean of -(1 - p)^γ · log p, p of the true class (Lin et al., ICCV 2017, equation 4)."""
+class EffectiveNumberLoss(nn.CrossEntropyLoss):
+    """Cross-entropy weighted by `effective_number_weights`."""
 
-    def __init__(self, gamma: float) -> None:
+    def __init__(
+        self, class_counts: list[int], beta: float = 0.999, label_smoothing: float = 0.0
+    ) -> None:
+        weights = effective_number_weights(class_counts, beta)
+        super().__init__(weights, label_smoothing=label_smoothing)
+
+
+class LDAMLoss(nn.Module):
+    """Label-distribution-aware margins, with weights of the classes from a later epoch on (DRW).
+
+    The true class's logit is lowered by a margin ∝ n_k^(-1/4), the rarest class's by `max_margin`,
+    before cross-entropy at `scale`. From the share `reweight_from` of the training on, images count
+    by `effective_number_weights`. Cao et al., NeurIPS 2019, equation 13 and algorithm 1; they
+    normalise features and weights of the last layer, which is left out here, so the scale is 1.
+    """
+
+    margins: Tensor
+    late_weights: Tensor
+
+    def __init__(
+        self,
+        class_counts: list[int],
+        *,
+        max_margin: float = 0.5,
+        scale: float = 1.0,
+        reweight_from: float = 0.8,
+        beta: float = 0.9999,
+        label_smoothing: float = 0.0,
+    ) -> None:
         super().__init__()
-        if gamma < 0:
-            raise ConfigError(f"gamma should be greater than or equal to 0 (got {gamma}).")
-        self.gamma = gamma
+        counts = torch.tensor(class_counts, dtype=torch.float32)
+        margins = max_margin * (counts.min() / counts) ** 0.25
+        self.register_buffer("margins", margins, persistent=False)
+        weights = effective_number_weights(class_counts, beta)
+        self.register_buffer("late_weights", weights, persistent=False)
+        self.scale, self.reweight_from = scale, reweight_from
+        self.label_smoothing, self.progress = label_smoothing, 0.0
+
+    def set_progress(self, share: float) -> None:
+        """Which share of the epochs is over, 0 to 1; called at the start of each."""
+        self.progress = share
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Logits (B, C) and labels (B,) to a scalar."""
-        log_p = F.log_softmax(logits, dim=1).gather(1, labels[:, None]).squeeze(1)
+        weights = self.late_weights if self.progress >= self.reweight_from else None
+        lowered = logits - shares(labels, logits.shape[1]) * self.margins
+        return F.cross_entropy(
+            self.scale * lowered, labels, weights, label_smoothing=self.label_smoothing
+        )
+
+
+class FocalLoss(nn.Module):
+    """Mean of -(1 - p)^γ · log p, p of the true class (Lin et al., ICCV 2017, equation 4)."""
+
+    def __init__(self, gamma: float, label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        if gamma < 0:
+            raise ConfigError(f"gamma should be greater than or equal to 0 (got {gamma}).")
+        self.gamma, self.label_smoothing = gamma, label_smoothing
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Logits (B, C) and labels (B,) to a scalar."""
+        log_p = F.log_softmax(logits, dim=1)
         # For γ < 1 the power's slope at p = 1 is infinite, and times 0 it would be nan.
         missing = (1 - log_p.exp()).clamp_min(torch.finfo(log_p.dtype).eps)
-        return -(missing**self.gamma * log_p).mean()
+        share = shares(labels, logits.shape[1], self.label_smoothing)
+        return -(share * missing**self.gamma * log_p).sum(dim=1).mean()
 
 
 class LogitAdjustedLoss(nn.CrossEntropyLoss):

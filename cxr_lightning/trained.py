@@ -1,0 +1,100 @@
+"""From checkpoints to a network that is ready to use: one, several as one, and with what views."""
+
+from collections.abc import Sequence
+from operator import attrgetter
+from pathlib import Path
+
+import torch
+
+from cxr_lightning.config import (
+    DataConfig,
+    EvaluateConfig,
+    PredictConfig,
+    SplitConfig,
+    TrainConfig,
+    parse,
+)
+from cxr_lightning.data.datamodule import XrayDataModule
+from cxr_lightning.errors import CheckpointError, ConfigError, CxrError
+from cxr_lightning.models.classifier import Classifier
+from cxr_lightning.models.ensemble import Ensemble, Views, mean_of_weights
+from cxr_lightning.trust import check_node
+
+READING = ("data.image_size", "data.contrast", "data.white")
+# Else what one network is tested on, another one has been trained on.
+SPLIT = ("data.root", "data.manifest", *(f"split.{k}" for k in SplitConfig.model_fields))
+
+
+def load_ensemble(
+    files: Sequence[Path],
+    config: EvaluateConfig | PredictConfig,
+    same: Sequence[str] = (),
+) -> Classifier:
+    """The first checkpoint's classifier, with the network that all of them are together.
+
+    `same` names keys of the runs that must agree, besides the classes and how images are read.
+    Raises `CheckpointError` as `load_classifier`, `ConfigError` where two of them do not agree.
+    """
+    first, *others = (load_classifier(file, config.trust) for file in files)
+    for file, other in zip(files[1:], others, strict=True):
+        for key, (ours, theirs) in _what_must_agree([*READING, *same], first, other).items():
+            if ours != theirs:
+                raise ConfigError(
+                    f"These checkpoints cannot be averaged: {key} is {ours} in {files[0]}, but "
+                    f"{theirs} in {file}."
+                )
+    networks = [first.network, *(other.network for other in others)]
+    if others and config.combine == "weights":
+        first.network.load_state_dict(mean_of_weights([one.state_dict() for one in networks]))
+    elif others:
+        first.use(Ensemble(networks))
+    if config.tta != "none":
+        first.use(Views(first.network, config.tta))
+    return first
+
+
+def _what_must_agree(keys: Sequence[str], *classifiers: Classifier) -> dict[str, list[object]]:
+    runs = [parse(TrainConfig, classifier.hparams["run"]) for classifier in classifiers]
+    values: dict[str, list[object]] = {key: [attrgetter(key)(run) for run in runs] for key in keys}
+    return {"the list of classes": [c.hparams["classes"] for c in classifiers]} | values
+
+
+def load_classifier(file: Path, trust: Sequence[str] = ()) -> Classifier:
+    """The classifier of a checkpoint, ready to evaluate.
+
+    `trust` names packages or classes that it may build besides those of `cxr_lightning.trust`.
+    Lightning's `load_from_checkpoint` would also call what a file gives as its `hparams_type`.
+
+    Raises:
+        CheckpointError: not a checkpoint of this framework, or not to be trusted.
+    """
+    try:
+        loaded = torch.load(file, map_location="cpu", weights_only=True)
+        hparams = loaded["hyper_parameters"]
+        check_node("model.network", hparams["network"]["node"], trust)
+        check_node("imbalance.loss", hparams["imbalance"]["loss"], trust)
+        classifier = Classifier(**hparams)
+        classifier.load_state_dict(loaded["state_dict"])
+    except CxrError:
+        raise
+    except Exception as error:  # torch raises unpickling, zip, key and runtime errors
+        raise CheckpointError(
+            f"ckpt_path={file} is not a checkpoint of cxr-train ({type(error).__name__})."
+        ) from error
+    return classifier
+
+
+def as_trained(data: DataConfig, trained: DataConfig, classes: list[str]) -> DataConfig:
+    """`data` read as the training images were: their size, contrast, class names and spellings."""
+    known = data.classes or trained.classes or {name: [] for name in classes}
+    read = {"image_size": trained.image_size, "contrast": trained.contrast}
+    return data.model_copy(update={**read, "classes": known})
+
+
+def check_classes(datamodule: XrayDataModule, classes: list[str], checkpoint: Path) -> None:
+    """Raises `ConfigError` where the data's classes are not those of the checkpoint, in order."""
+    if list(datamodule.classes) != classes:
+        raise ConfigError(
+            f"{checkpoint} tells {', '.join(classes)} apart, but data.classes lists "
+            f"{', '.join(datamodule.classes)}. Give the same names in the same order."
+        )
