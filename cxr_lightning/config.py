@@ -149,7 +149,7 @@ class TrainConfig(Section):
     folder: Folder
     seed: int = Field(ge=0)
     ckpt_path: UserPath | None
-    test_checkpoint: Literal["best", "last"]
+    test_checkpoint: Literal["best", "last", "soup"]
     n_resamples: int = Field(ge=100)
     data: DataConfig
     split: SplitConfig

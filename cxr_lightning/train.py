@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
@@ -115,12 +115,15 @@ def _train(config: TrainConfig) -> TrainResult:
         return TrainResult(config.folder, {})
     record.tested = trainers.tested_checkpoint(config, trainer, has_val)
     checkpoint, epoch = record.tested["checkpoint"], record.tested["epoch"]
-    trainer.test(
-        classifier, datamodule=datamodule, ckpt_path=checkpoint, verbose=False, weights_only=True
-    )
+    given: dict[str, Any] = {"ckpt_path": checkpoint, "verbose": False, "weights_only": True}
+    validation = {} if epoch is None else curves.at(epoch)
+    if epoch is None and has_val:  # of a soup
+        trainer.validate(classifier, datamodule=datamodule, **given)
+        validation = {name: value.item() for name, value in trainer.callback_metrics.items()}
+    trainer.test(classifier, datamodule=datamodule, **given)
     name = Path(checkpoint).name if checkpoint else "last"
     results.write_metrics(
-        {"tested": {"checkpoint": name, "epoch": epoch}, "validation": curves.at(epoch)}
+        {"tested": {"checkpoint": name, "epoch": epoch}, "validation": validation}
     )
     screen.print_results(results.estimates, config.folder)
     screen.print_speed(stopwatch.summary())

@@ -24,6 +24,7 @@ from cxr_lightning.config import TrainConfig, TrainerConfig, parse
 from cxr_lightning.errors import ConfigError, did_you_mean
 from cxr_lightning.instantiate import build, parameters
 from cxr_lightning.models.classifier import best_direction, logged_metrics
+from cxr_lightning.models.ensemble import mean_of_weights
 
 if TYPE_CHECKING:
     from cxr_lightning.callbacks.pruning import Pruning
@@ -203,7 +204,8 @@ def build_pruning(config: TrainConfig) -> "list[Pruning]":
 def tested_checkpoint(config: TrainConfig, trainer: Trainer, has_val: bool) -> dict[str, Any]:
     """The checkpoint to test: `checkpoint` (None: the last weights), `epoch`, `monitor`, `value`.
 
-    Of `test_checkpoint=best` it is what the first ModelCheckpoint that monitors something chose.
+    Of `test_checkpoint=best` it is what the first ModelCheckpoint that monitors something chose; of
+    `soup`, the mean of the weights of all that it kept, which is of no epoch.
     """
     last = {"checkpoint": None, "epoch": trainer.current_epoch - 1}
     if config.test_checkpoint == "last":
@@ -214,7 +216,24 @@ def tested_checkpoint(config: TrainConfig, trainer: Trainer, has_val: bool) -> d
         if has_val:
             print("No checkpoint was chosen on the validation images: the last weights are tested.")
         return last
+    if config.test_checkpoint == "soup":
+        return {"checkpoint": _soup(trainer, best), "epoch": None, "of": len(best.best_k_models)}
     content = torch.load(best.best_model_path, map_location="cpu", weights_only=True, mmap=True)
     score = None if best.best_model_score is None else float(best.best_model_score)
     chosen = {"checkpoint": best.best_model_path, "epoch": int(content["epoch"])}
     return {**chosen, "monitor": best.monitor, "value": score}
+
+
+def _soup(trainer: Trainer, kept: ModelCheckpoint) -> str:
+    """Write the mean of the checkpoints that `kept` kept beside them; returns its path."""
+    file = Path(kept.best_model_path).with_name("soup.ckpt")
+    if trainer.is_global_zero:
+        files = [
+            kept.best_model_path,
+            *(f for f in kept.best_k_models if f != kept.best_model_path),
+        ]
+        loaded = [torch.load(one, map_location="cpu", weights_only=True) for one in files]
+        mean = mean_of_weights([one["state_dict"] for one in loaded])
+        trainer.strategy.checkpoint_io.save_checkpoint({**loaded[0], "state_dict": mean}, file)
+    trainer.strategy.barrier()
+    return str(file)

@@ -19,8 +19,15 @@ class FrozenBody(Callback):
     them too, and a resumed run needs no state.
     """
 
-    def __init__(self, unfreeze_at_epoch: int | None) -> None:
-        self.unfreeze_at_epoch = unfreeze_at_epoch
+    def __init__(self, unfreeze_at_epoch: int | None, new_head: bool = False) -> None:
+        self.unfreeze_at_epoch, self.new_head = unfreeze_at_epoch, new_head
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Give a new training's last layer random weights, where that is asked for."""
+        head = head_of(cast("Classifier", pl_module).network.backbone)
+        reset = getattr(head, "reset_parameters", None)
+        if self.new_head and stage == "fit" and callable(reset):
+            reset()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Freeze or unfreeze, as the epoch wants."""

@@ -23,7 +23,7 @@ from cxr_lightning.data.batches import (
     size_of_epoch,
 )
 from cxr_lightning.data.contrast import check_available
-from cxr_lightning.data.dataset import Batch, Transform, XrayDataset, augmented
+from cxr_lightning.data.dataset import Batch, Transform, XrayDataset, augmented, random_numbers
 from cxr_lightning.data.identity import images_key
 from cxr_lightning.data.index import Index
 from cxr_lightning.data.sampler import EvaluationSampler, TrainSampler
@@ -165,7 +165,10 @@ class XrayDataModule(LightningDataModule):
         if self.data.train_sizes is not None:
             epoch, max_epochs = self.trainer.current_epoch, self.trainer.max_epochs or 1
             batch = resized(batch, size_of_epoch(self.data.train_sizes, epoch, max_epochs))
-        return mixed(batch, self.mixes)
+        # Not from the global state, which a resumed run does not have at this moment.
+        numbers = [self.seed, self.trainer.fit_loop.total_batch_idx + 1, self.trainer.global_rank]
+        with random_numbers(int(np.random.SeedSequence(numbers).generate_state(1)[0])):
+            return mixed(batch, self.mixes)
 
     @cached_property
     def mixes(self) -> list[Mix]:

@@ -1,6 +1,7 @@
 """One image of the store as a tensor, augmented in the loader's worker."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -48,8 +49,15 @@ class XrayDataset(Dataset[Batch]):
 
 
 def augmented(image: Tensor, augment: Transform, seed: int) -> Tensor:
-    """`augment(image)` with torch's random numbers drawn from `seed`; the global state is kept."""
+    """`augment(image)` with random numbers from `seed`."""
+    with random_numbers(seed):
+        return augment(image)
+
+
+@contextmanager
+def random_numbers(seed: int) -> Iterator[None]:
+    """Within it, torch's random numbers come from `seed`; the global state is kept."""
     with torch.random.fork_rng(devices=()):
         # torch.manual_seed would also reset a GPU's generator, which drives dropout.
         torch.default_generator.manual_seed(seed)
-        return augment(image)
+        yield

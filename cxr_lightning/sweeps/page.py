@@ -17,6 +17,7 @@ from cxr_lightning.sweeps.comparisons import COMPARED, Comparison, Effect, compa
 from cxr_lightning.sweeps.contrasts import Interval
 from cxr_lightning.sweeps.mistakes import common_mistakes
 from cxr_lightning.sweeps.table import Tables, print_tables, read_tables, rendered, write_tables
+from cxr_lightning.sweeps.together import all_seeds_together
 
 CURVES = {
     "val/f1_macro": "Validation macro F1",
@@ -106,6 +107,7 @@ def _of_cells(tables: Tables) -> dict[str, Any]:
         "fewest": fewest if n_single > 1 and n_pairs * 2.0 ** (1 - fewest) >= 0.05 else None,
         "confusions": [sum(np.array(r.results["confusion_matrix"]) for r in c.runs) for c in cells],
         "mistakes": common_mistakes(cells),
+        "together": all_seeds_together(cells),
         "costs": pd.DataFrame([_cost(cell) for cell in cells]),
         "mean_charts": [_means(tables, cells, metric) for metric in COMPARED],
         "effect_charts": [_effects(found, metric) for metric in COMPARED] if found else [],

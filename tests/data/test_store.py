@@ -270,7 +270,7 @@ from cxr_lightning.data.store import open_store
 cache, root, own, *paths = sys.argv[1:]
 real, calls = decode.decode, []
 
-def slow(path, size_px, white):
+def slow(path, size_px, *how):
     calls.append(path.name)
     time.sleep(0.02)  # long enough for the other process to want the same files
     return real(path, size_px, *how)
