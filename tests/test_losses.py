@@ -13,8 +13,10 @@ from cxr_lightning.config import TrainConfig, parse
 from cxr_lightning.errors import ConfigError
 from cxr_lightning.models.losses import (
     FocalLoss,
+    LDAMLoss,
     LogitAdjustedLoss,
     build_loss,
+    effective_number_weights,
     inverse_frequency,
 )
 
@@ -191,3 +193,70 @@ def test_a_class_without_training_images_has_no_finite_loss() -> None:
     node = {"_target_": "cxr_lightning.models.losses.LogitAdjustedLoss"}
     with pytest.raises(ConfigError, match=r"one finite number per batch.*it returned (inf|nan)"):
         build_loss(node, [0, 30, 60])
+
+
+def test_effective_number_weights_by_hand() -> None:
+    # β = .5, counts 1, 2, 3: (1 - β) / (1 - β^n) = .5/.5, .5/.75, .5/.875 = 1, .6667, .5714.
+    # The mean weight of an image is (1 + 1.3333 + 1.7143) / 6 = .67460; divided by it:
+    expected = torch.tensor([1.0, 2 / 3, 4 / 7]) / 0.674603
+    torch.testing.assert_close(
+        effective_number_weights([1, 2, 3], 0.5), expected, rtol=1e-5, atol=0
+    )
+
+
+def test_effective_numbers_go_from_equal_weights_to_inverse_frequency() -> None:
+    torch.testing.assert_close(effective_number_weights(COUNTS, 0.0), torch.ones(3))
+    nearly = effective_number_weights(COUNTS, 1 - 1e-9)
+    torch.testing.assert_close(nearly, inverse_frequency(COUNTS), rtol=1e-4, atol=0)
+    with pytest.raises(ConfigError, match="less than 1"):
+        effective_number_weights(COUNTS, 1.0)
+
+
+def test_ldam_lowers_the_true_logit_by_a_margin_of_its_class(loss_of: LossOf) -> None:
+    # Margins .5 · (10 / n)^(1/4): .5, .37992, .31948. True logits ln p - margin, others ln p.
+    margins = [0.5 * (10 / n) ** 0.25 for n in COUNTS]
+    expected = 0.0
+    for p, margin in zip(TRUE_SHARES, margins, strict=True):
+        lowered = p * math.exp(-margin)
+        expected -= math.log(lowered / (lowered + 1 - p)) / 3
+    assert loss_of("ldam_drw").item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_ldam_weights_the_classes_late_in_the_training() -> None:
+    loss = LDAMLoss(COUNTS, max_margin=0.0, reweight_from=0.8, beta=1 - 1e-9)
+    assert loss(logits(), LABELS).item() == pytest.approx(cross_entropy(), rel=1e-5)
+    loss.set_progress(0.79)
+    assert loss(logits(), LABELS).item() == pytest.approx(cross_entropy(), rel=1e-5)
+    loss.set_progress(0.8)
+    weights = [10 / 3, 10 / 9, 5 / 9]  # inverse frequency; torch's mean is by weight
+    weighted = sum(-w * math.log(p) for w, p in zip(weights, TRUE_SHARES, strict=True))
+    expected = weighted / sum(weights)
+    assert loss(logits(), LABELS).item() == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("option", ["none", "focal", "logit_adjustment", "ldam_drw"])
+def test_shares_of_one_class_are_its_label(
+    option: str, composed: Callable[..., DictConfig]
+) -> None:
+    config = parse(TrainConfig, composed("train", f"imbalance={option}"))
+    loss = build_loss(config.imbalance.loss, COUNTS, takes_shares=True)
+    shares = torch.nn.functional.one_hot(LABELS, 3).float()
+    torch.testing.assert_close(loss(logits(), shares), loss(logits(), LABELS))
+
+
+def test_focal_loss_of_shares_is_the_mean_over_them() -> None:
+    half = torch.tensor([[0.5, 0.5, 0.0]])
+    value = FocalLoss(2.0)(torch.tensor([[0.5, 0.3, 0.2]]).log(), half)
+    expected = -(0.5 * 0.5**2 * math.log(0.5) + 0.5 * 0.7**2 * math.log(0.3))
+    assert value.item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("option", ["none", "focal", "ldam_drw", "effective_number"])
+def test_label_smoothing_spreads_a_share_over_all_classes(option: str, loss_of: LossOf) -> None:
+    smoothed = loss_of(option, "+imbalance.loss.label_smoothing=0.3")
+    assert smoothed.item() != pytest.approx(loss_of(option).item(), rel=1e-3)
+
+
+def test_smoothed_focal_loss_without_focus_is_smoothed_cross_entropy() -> None:
+    expected = torch.nn.functional.cross_entropy(logits(), LABELS, label_smoothing=0.3)
+    torch.testing.assert_close(FocalLoss(0.0, 0.3)(logits(), LABELS), expected)

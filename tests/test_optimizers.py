@@ -1,5 +1,6 @@
 """Optimizer, schedule, and gradients that are clipped."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from small_classifiers import loader, trainer
 
 from cxr_lightning.errors import ConfigError
 from cxr_lightning.models.classifier import Classifier
+from cxr_lightning.models.schedules import warmup_cosine
 
 
 def test_adam_runs_at_a_constant_rate(
@@ -128,3 +130,65 @@ def test_fused_adam_takes_the_same_steps(
 
 def classifier_weights(model: Classifier) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def test_warmup_and_cosine_by_hand() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=1.0)
+    schedule = warmup_cosine(optimizer, total_steps=10, warmup=0.4)
+    rates = []
+    for _ in range(10):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    # Four steps up, from 1/5 by fifths; then (1 + cos(π · i / 6)) / 2.
+    climb = [0.2, 0.4, 0.6, 0.8]
+    fall = [(1 + math.cos(math.pi * i / 6)) / 2 for i in range(6)]
+    assert rates == pytest.approx(climb + fall)
+
+
+@pytest.mark.parametrize(
+    ("option", "kind"), [("adamw_cosine", torch.optim.AdamW), ("sgd_cosine", torch.optim.SGD)]
+)
+def test_cosine_recipes_are_as_long_as_the_run(
+    option: str, kind: type, classifier: Callable[..., Classifier], tmp_path: Path
+) -> None:
+    fitted = trainer(tmp_path, max_epochs=2)
+    fitted.fit(classifier(f"optim={option}"), loader(), loader())
+    (optimizer,) = fitted.optimizers
+    assert type(optimizer) is kind
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.0, abs=1e-9)  # all 6 steps are done
+    if kind is torch.optim.SGD:
+        assert optimizer.param_groups[0]["nesterov"]
+    assert [g["weight_decay"] == 0 for g in optimizer.param_groups] == [False, True]
+
+
+def test_layers_learn_slower_the_earlier_they_come(
+    classifier: Callable[..., Classifier], tmp_path: Path
+) -> None:
+    module = classifier("model=cnn5_bn", "optim.layer_decay=0.5", "optim.lr=0.08")
+    fitted = trainer(tmp_path, max_epochs=1)
+    fitted.fit(module, loader(), loader())
+    (optimizer,) = fitted.optimizers
+    rate = {id(p): g["lr"] for g in optimizer.param_groups for p in g["params"]}
+    backbone = module.network.backbone
+    assert len(rate) == len(list(module.parameters()))
+    # Five layers: three convolutions, each with its batch norm, and two fully connected ones.
+    layers = [backbone.features[i] for i in (0, 4, 8)] + [backbone.hidden, backbone.head]
+    found = [rate[id(layer.weight)] for layer in layers]
+    assert found == pytest.approx([0.005, 0.01, 0.02, 0.04, 0.08])
+    assert rate[id(backbone.features[1].bias)] == pytest.approx(0.005)
+    assert rate[id(backbone.head.bias)] == pytest.approx(0.08)
+
+
+def test_onecycle_keeps_the_ratio_of_the_layers(
+    classifier: Callable[..., Classifier], tmp_path: Path
+) -> None:
+    words = ["model=cnn5_bn", "optim=adamw_onecycle", "optim.layer_decay=0.5", "optim.lr=0.08"]
+    fitted = trainer(tmp_path, max_epochs=2)
+    fitted.fit(classifier(*words), loader(), loader())
+    (config,) = fitted.lr_scheduler_configs
+    assert max(group["max_lr"] for group in fitted.optimizers[0].param_groups) == 0.08
+    assert min(group["max_lr"] for group in fitted.optimizers[0].param_groups) == 0.005
+    rates = config.scheduler.get_last_lr()
+    assert max(rates) / min(rates) == pytest.approx(16)

