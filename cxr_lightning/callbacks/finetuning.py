@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, cast
 
 from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import nn
 
 from cxr_lightning.errors import ConfigError
 from cxr_lightning.models.network import head_of
@@ -16,31 +17,46 @@ class FrozenBody(Callback):
 
     A frozen layer keeps its weights and its batch-norm statistics. Unlike Lightning's
     BackboneFinetuning the optimizer knows all parameters from the start, so that schedules reach
-    them too, and a resumed run needs no state.
+    them too, and a resumed run needs no state. With `new_head` the last layer starts from random
+    weights.
     """
 
     def __init__(self, unfreeze_at_epoch: int | None, new_head: bool = False) -> None:
         self.unfreeze_at_epoch, self.new_head = unfreeze_at_epoch, new_head
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Give a new training's last layer random weights, where that is asked for."""
-        head = head_of(cast("Classifier", pl_module).network.backbone)
-        reset = getattr(head, "reset_parameters", None)
-        if self.new_head and stage == "fit" and callable(reset):
+        """Make the head new, and freeze, before several processes agree on what is trained.
+
+        Raises `ConfigError` where they could not agree anew later.
+        """
+        if stage != "fit":
+            return
+        reset = getattr(head_of(_backbone(pl_module)), "reset_parameters", None)
+        if self.new_head and callable(reset):
             reset()
+        if self.unfreeze_at_epoch is None:
+            self._freeze(pl_module, True)
+            return
+        asked = getattr(trainer.strategy, "_ddp_kwargs", {}).get("find_unused_parameters")
+        if trainer.world_size > 1 and not asked:
+            raise ConfigError(
+                "A body that is frozen at first needs, on several devices, "
+                "trainer.strategy=ddp_find_unused_parameters_true"
+            )
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Freeze or unfreeze, as the epoch wants."""
         end = self.unfreeze_at_epoch
-        frozen = end is None or trainer.current_epoch < end
-        kwargs = getattr(trainer.strategy, "_ddp_kwargs", {})
-        if frozen and trainer.world_size > 1 and not kwargs.get("find_unused_parameters"):
-            raise ConfigError(
-                "A frozen body on several devices needs "
-                "trainer.strategy=ddp_find_unused_parameters_true"
-            )
-        backbone = cast("Classifier", pl_module).network.backbone
+        self._freeze(pl_module, end is None or trainer.current_epoch < end)
+
+    def _freeze(self, pl_module: LightningModule, frozen: bool) -> None:
+        backbone = _backbone(pl_module)
         head = {id(parameter) for parameter in head_of(backbone).parameters()}
         for parameter in backbone.parameters():
             parameter.requires_grad_(not frozen or id(parameter) in head)
         backbone.train(not frozen)
+
+
+def _backbone(pl_module: LightningModule) -> nn.Module:
+    backbone: nn.Module = cast("Classifier", pl_module).network.backbone
+    return backbone
