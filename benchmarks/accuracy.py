@@ -1,4 +1,4 @@
-"""The part `accuracy`: seconds to a test accuracy, `experiment=fast` against the student."""
+"""The part `accuracy`: seconds to a test accuracy, `experiment=quick` against the student."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,7 +22,7 @@ from benchmarks.suite import Suite, show, values
 GOAL = 0.8  # the report's best
 LAST_EPOCHS = 3
 STUDENT_EPOCHS, STUDENT_BATCH_SIZE = 15, 100  # the report's
-OURS = "ours: experiment=fast"
+OURS = "ours: experiment=quick"
 STUDENTS = {"student: ResNet-18": "resnet18", "student: cnn5": "cnn5"}
 HEADER = ["", "seeds that reach it", "seconds", "time / ours", "final accuracy, %", "process, s"]
 NOTE = (
@@ -141,9 +141,9 @@ class EachEpoch(Callback):
 
 
 def ours(root: str, seed: int) -> Result:
-    """`cxr-train experiment=fast`, from an empty store."""
+    """`cxr-train experiment=quick`, from an empty store."""
     callback = "+callbacks.each_epoch={_target_: benchmarks.accuracy.EachEpoch}"
-    train_ours(Path(root), "experiment=fast", f"seed={seed}", callback)
+    train_ours(Path(root), "experiment=quick", f"seed={seed}", callback)
     return {"epochs": EachEpoch.epochs}
 
 

@@ -143,6 +143,11 @@ def build_callbacks(config: TrainConfig) -> list[Callback]:
     callbacks = []
     for name, node in config.callbacks.items():
         if node is not None:
+            if "_target_" not in node:
+                raise ConfigError(
+                    f"callbacks.{name} has settings, but its option is not chosen. Choose it, "
+                    f"callbacks=[default,{name}], or leave the settings out, ~callbacks.{name}"
+                )
             callbacks.append(build(with_direction(f"callbacks.{name}", node, config)))
     return callbacks
 

