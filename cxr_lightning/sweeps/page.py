@@ -107,7 +107,9 @@ def _of_cells(tables: Tables) -> dict[str, Any]:
         "fewest": fewest if n_single > 1 and n_pairs * 2.0 ** (1 - fewest) >= 0.05 else None,
         "confusions": [sum(np.array(r.results["confusion_matrix"]) for r in c.runs) for c in cells],
         "mistakes": common_mistakes(cells),
-        "together": all_seeds_together(cells),
+        "together": all_seeds_together(
+            cells, max(run.config.get("n_resamples", 2000) for run in runs)
+        ),
         "costs": pd.DataFrame([_cost(cell) for cell in cells]),
         "mean_charts": [_means(tables, cells, metric) for metric in COMPARED],
         "effect_charts": [_effects(found, metric) for metric in COMPARED] if found else [],

@@ -11,14 +11,13 @@ from cxr_lightning.sweeps.cells import Cell
 SHOWN = {"accuracy": "accuracy", "recall_macro": "macro recall", "f1_macro": "macro F1"}
 
 
-def all_seeds_together(cells: Sequence[Cell]) -> pd.DataFrame:
+def all_seeds_together(cells: Sequence[Cell], n_resamples: int) -> pd.DataFrame:
     """One row per cell of several seeds that tested the same images: its metrics, as text.
 
     The probabilities of the seeds are averaged, as `cxr-evaluate ckpt_path=[…]` does. Intervals are
     by patient, as those of a single run.
     """
-    rows = [_row(cell) for cell in cells if _can_be_averaged(cell)]
-    return pd.DataFrame(rows)
+    return pd.DataFrame([_row(cell, n_resamples) for cell in cells if _can_be_averaged(cell)])
 
 
 def _can_be_averaged(cell: Cell) -> bool:
@@ -26,14 +25,14 @@ def _can_be_averaged(cell: Cell) -> bool:
     return len(others) > 0 and all(first.equals(other) for other in others)
 
 
-def _row(cell: Cell) -> dict[str, str]:
+def _row(cell: Cell, n_resamples: int) -> dict[str, str]:
     first = cell.seeds[0]
     found = estimate(
         first.labels,
         np.mean([seed.probabilities for seed in cell.seeds], axis=0),
         cell.classes,
         list(first.tests["group"]),
-        n_resamples=max(run.config.get("n_resamples", 2000) for run in cell.runs),
+        n_resamples=n_resamples,
     )
     names = SHOWN | {f"recall/{k}": f"recall/{k}" for k in cell.classes}
     row = {"cell": cell.name, "seeds": str(len(cell.seeds)), "n": str(len(first.labels))}
