@@ -27,7 +27,13 @@ class RandomRotation(_ByPillow, v2.RandomRotation):  # type: ignore[misc]
 
 
 class RandomAffine(_ByPillow, v2.RandomAffine):  # type: ignore[misc]
-    """torchvision's RandomAffine: turns, moves, scales and shears in one step."""
+    """torchvision's RandomAffine: turns, moves, scales and shears in one step.
+
+    `interpolation` is `bilinear`, `nearest` or `bicubic`; `more` are torchvision's arguments.
+    """
+
+    def __init__(self, degrees: float, interpolation: str = "bilinear", **more: Any) -> None:
+        super().__init__(degrees, interpolation=v2.InterpolationMode(interpolation), **more)
 
 
 class RandomShift(v2.RandomCrop):  # type: ignore[misc]
