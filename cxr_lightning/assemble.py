@@ -15,6 +15,7 @@ from cxr_lightning.models.network import Network, check_logits
 from cxr_lightning.models.weights import Weights, copy_weights, read_weights
 from cxr_lightning.runs.folder import KEYS_IGNORED_ON_RESUME, last_checkpoint
 from cxr_lightning.runs.writing import read_json
+from cxr_lightning.trained import check_start
 
 
 def build_datamodule(config: TrainConfig) -> XrayDataModule:
@@ -68,17 +69,21 @@ def check_model(config: TrainConfig) -> None:
     The global random state stays as it is. Without data.classes, the test is for two classes.
 
     Raises:
-        ConfigError: the network or the loss cannot be built, or does not return what it must.
+        ConfigError: the network or the loss cannot be built, or does not return what it must;
+            `ckpt_path` was trained on what is tested now.
         CheckpointError: `model.weights` cannot be read, or does not fit.
     """
     n_classes = len(config.data.classes or {}) or config.model.num_classes or 2
+    check_start(config)
     with isolate_rng():
         arguments, weights = _network_arguments(config)
         network = Network(**arguments, num_classes=n_classes)
         if weights is not None:
             copy_weights(weights, network.backbone, config.model, n_classes)
-        for size_px in {config.data.image_size, *(config.data.train_sizes or [])}:
-            check_logits(network, config.model.name, n_classes, size_px)
+        check_logits(network, config.model.name, n_classes, config.data.image_size)
+        for size_px in config.data.train_sizes or []:
+            name = f"data.train_sizes={config.data.train_sizes}: {config.model.name}"
+            check_logits(network, name, n_classes, size_px)
         mixes = any(is_of_batches(node) for node in config.augment.values() if node)
         build_loss(config.imbalance.loss, [1] * n_classes, takes_shares=mixes)
 

@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from cxr_lightning.errors import CheckpointError, ConfigError, did_you_mean
 
@@ -65,6 +73,14 @@ class DataConfig(Section):
     cache_dir: UserPath
     batch_size: int = Field(ge=1)
     num_workers: int | Literal["auto"] = "auto"
+
+    @field_validator("train_sizes")
+    @classmethod
+    def _ends_at_image_size(cls, sizes: list[int] | None, info: ValidationInfo) -> list[int] | None:
+        size = info.data.get("image_size")
+        if sizes is not None and size is not None and (sizes[-1] != size or max(sizes) > size):
+            raise ValueError(f"the last and largest size must be data.image_size={size}")
+        return sizes
 
 
 class SplitConfig(Section):
@@ -163,39 +179,37 @@ class TrainConfig(Section):
     search: SearchConfig | None = None
 
 
-class EvaluateConfig(Section):
-    """`conf/evaluate.yaml`: what is null in `data` and `split` is the training run's own."""
+class CheckpointsConfig(Section):
+    """The networks that `cxr-evaluate` and `cxr-predict` use, and where results go."""
 
     name: str = Field(min_length=1)
     folder: Folder
     ckpt_path: UserPath | Annotated[list[UserPath], Field(min_length=1)]
     combine: Literal["probabilities", "weights"] = "probabilities"
     tta: Literal["none", "flip", "flip_zoom"] = "none"
+    trust: list[str] = []
+    trainer: dict[str, Any]
+
+
+class EvaluateConfig(CheckpointsConfig):
+    """`conf/evaluate.yaml`: what is null in `data` and `split` is the training run's own."""
+
     tau: Annotated[float, Field(ge=0)] | Literal["val"] | None = None
     thresholds: Literal["val"] | None = None
-    trust: list[str] = []
     subset: Literal["train", "val", "test", "all"]
     n_resamples: int = Field(ge=100)
     data: dict[str, Any]
     split: dict[str, Any]
-    trainer: dict[str, Any]
 
 
-class PredictConfig(Section):
+class PredictConfig(CheckpointsConfig):
     """`conf/predict.yaml`."""
 
-    name: str = Field(min_length=1)
-    folder: Folder
-    ckpt_path: UserPath | Annotated[list[UserPath], Field(min_length=1)]
-    combine: Literal["probabilities", "weights"] = "probabilities"
-    tta: Literal["none", "flip", "flip_zoom"] = "none"
     tau: Annotated[float, Field(ge=0)] | None = None
-    trust: list[str] = []
     input: UserPath
     output: UserPath
     batch_size: int = Field(ge=1)
     num_workers: int | Literal["auto"]
-    trainer: dict[str, Any]
 
 
 class ReportConfig(Section):
@@ -228,10 +242,8 @@ def existing_checkpoints(files: Path | list[Path] | None) -> list[Path]:
     listed = files if isinstance(files, list) else [files] if files is not None else []
     for file in listed:
         if not file.is_file():
-            raise CheckpointError(
-                f"ckpt_path={file}: no such file. A run keeps its own in "
-                "outputs/<name>/checkpoints/."
-            )
+            own = "A run keeps its own in outputs/<name>/checkpoints/."
+            raise CheckpointError(f"ckpt_path={file}: no such file. {own}")
     return listed
 
 

@@ -13,6 +13,7 @@ from cxr_lightning.config import (
     existing_checkpoints,
     parse,
 )
+from cxr_lightning.errors import ConfigError
 from cxr_lightning.startup import prepare
 
 if TYPE_CHECKING:
@@ -45,20 +46,19 @@ def run(cfg: DictConfig) -> "TrainResult":
     from cxr_lightning.trained import SPLIT, as_trained, check_classes, load_ensemble
 
     own_images = "name" not in config.data
-    classifier = load_ensemble(checkpoints, config, SPLIT if own_images else ())
+    on_val = "val" in (config.tau, config.thresholds)
+    if on_val and own_images and config.subset != "test":
+        raise ConfigError(
+            f"tau=val and thresholds=val are chosen on validation images, which subset="
+            f"{config.subset} would test again. Leave subset out."
+        )
+    classifier = load_ensemble(checkpoints, config, SPLIT if own_images or on_val else ())
     trained = parse(TrainConfig, classifier.hparams["run"])
     classes: list[str] = classifier.hparams["classes"]
 
-    then = trained.data.model_dump() | {"download": False}  # a checkpoint fetches nothing
-    data = parse(DataConfig, _overlay(then, config.data))
+    data, split = _images(config, trained)
     data = as_trained(data, trained.data, classes)
-    split = parse(SplitConfig, _overlay(trained.split.model_dump(), config.split))
     is_another_set = not own_images and config.subset == "test"
-    if is_another_set:
-        # Nothing is trained on it, and it may have too few patients to set some aside.
-        split = split.model_copy(update={"val_fraction": 0.0})
-        if "name" not in config.split:  # else, after a pooled training, a fifth is tested
-            split = split.model_copy(update={"name": "official"})
     trainer_config = trainers.inherited_device(trained.trainer, config.trainer)
 
     datamodule = XrayDataModule(data, None if config.subset == "all" else split)
@@ -75,8 +75,8 @@ def run(cfg: DictConfig) -> "TrainResult":
     callbacks = [stopwatch, RunRecord(config.folder, trained.seed, stopwatch), results]
     callbacks += [ConfusionMatrixFigure(), WorstMistakesFigure(), EpochLines()]
     trainer = trainers.build_trainer(trainer_config, config.folder, callbacks, logger=False)
-    needed = "val" in (config.tau, config.thresholds)
-    validation = _validation(trainer, classifier, trained) if needed else None
+    own = data if own_images else _at_hand(trained.data, data)
+    validation = _validation(trainer, classifier, own, trained.split) if on_val else None
     chosen = decide(classifier, config.tau, config.thresholds, validation)
     trainer.test(classifier, datamodule=datamodule, verbose=False)
     results.write_metrics({"decision": chosen} if chosen else {})
@@ -85,13 +85,32 @@ def run(cfg: DictConfig) -> "TrainResult":
     return TrainResult(config.folder, results.estimates)
 
 
+def _images(config: EvaluateConfig, trained: TrainConfig) -> tuple[DataConfig, SplitConfig]:
+    """Which images are read, and how they are split."""
+    then = trained.data.model_dump() | {"download": False}  # a checkpoint fetches nothing
+    data = parse(DataConfig, _overlay(then, config.data))
+    split = parse(SplitConfig, _overlay(trained.split.model_dump(), config.split))
+    if "name" in config.data and config.subset == "test":
+        # Nothing is trained on it, and it may have too few patients to set some aside.
+        split = split.model_copy(update={"val_fraction": 0.0})
+        if "name" not in config.split:  # else, after a pooled training, a fifth is tested
+            split = split.model_copy(update={"name": "official"})
+    return data, split
+
+
+def _at_hand(trained: DataConfig, given: DataConfig) -> DataConfig:
+    """The training's images, read as this machine reads others: its cache, its batches."""
+    here = {k: getattr(given, k) for k in ("cache_dir", "batch_size", "num_workers")}
+    return trained.model_copy(update={**here, "download": False})
+
+
 def _validation(
-    trainer: "Trainer", classifier: "Classifier", trained: TrainConfig
+    trainer: "Trainer", classifier: "Classifier", data: DataConfig, split: SplitConfig
 ) -> "Predictions | None":
     """What the network says of the validation images of its own run; None if it had none."""
     from cxr_lightning.data.datamodule import XrayDataModule
 
-    own = XrayDataModule(trained.data.model_copy(update={"download": False}), trained.split)
+    own = XrayDataModule(data, split)
     own.setup()
     if not len(own.rows("val")):
         return None

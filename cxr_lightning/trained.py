@@ -6,14 +6,7 @@ from pathlib import Path
 
 import torch
 
-from cxr_lightning.config import (
-    DataConfig,
-    EvaluateConfig,
-    PredictConfig,
-    SplitConfig,
-    TrainConfig,
-    parse,
-)
+from cxr_lightning.config import CheckpointsConfig, DataConfig, SplitConfig, TrainConfig, parse
 from cxr_lightning.data.datamodule import XrayDataModule
 from cxr_lightning.errors import CheckpointError, ConfigError, CxrError
 from cxr_lightning.models.classifier import Classifier
@@ -21,13 +14,15 @@ from cxr_lightning.models.ensemble import Ensemble, Views, mean_of_weights
 from cxr_lightning.trust import check_node
 
 READING = ("data.image_size", "data.contrast", "data.white")
-# Else what one network is tested on, another one has been trained on.
-SPLIT = ("data.root", "data.manifest", *(f"split.{k}" for k in SplitConfig.model_fields))
+# What decides which images are tested: else another network may have been trained on them.
+IMAGES = ("name", "root", "phantom", "manifest", "subfolder", "unreadable")
+IMAGES_OF = (*IMAGES, "columns", "classes", "group_pattern")
+SPLIT = (*(f"data.{k}" for k in IMAGES_OF), *(f"split.{k}" for k in SplitConfig.model_fields))
 
 
 def load_ensemble(
     files: Sequence[Path],
-    config: EvaluateConfig | PredictConfig,
+    config: CheckpointsConfig,
     same: Sequence[str] = (),
 ) -> Classifier:
     """The first checkpoint's classifier, with the network that all of them are together.
@@ -51,6 +46,31 @@ def load_ensemble(
     if config.tta != "none":
         first.use(Views(first.network, config.tta))
     return first
+
+
+def check_start(config: TrainConfig) -> None:
+    """Raises `ConfigError` where `ckpt_path` was trained on images that are tested now.
+
+    That is on the same images with another split. Of a file that is no checkpoint of cxr-train
+    nothing is known.
+    """
+    if config.ckpt_path is None:
+        return
+    try:
+        content = torch.load(config.ckpt_path, map_location="cpu", weights_only=True)
+        run = content["hyper_parameters"]["run"]
+    except Exception:  # a state dict, or nothing that torch reads: `read_weights` says which
+        return
+    before = parse(TrainConfig, run)
+    if any(getattr(before.data, k) != getattr(config.data, k) for k in ("name", "root", "phantom")):
+        return
+    for key in SPLIT:
+        then, now = attrgetter(key)(before), attrgetter(key)(config)
+        if then != now and key != "split.val_fraction":
+            raise ConfigError(
+                f"ckpt_path={config.ckpt_path} was trained with {key}={then}, now it is {now}: "
+                "images that it has seen may be tested. Give the same value."
+            )
 
 
 def _what_must_agree(keys: Sequence[str], *classifiers: Classifier) -> dict[str, list[object]]:

@@ -145,10 +145,12 @@ def build_callbacks(config: TrainConfig) -> list[Callback]:
         if node is not None:
             if "_target_" not in node:
                 raise ConfigError(
-                    f"callbacks.{name} has settings, but its option is not chosen. Choose it, "
-                    f"callbacks=[default,{name}], or leave the settings out, ~callbacks.{name}"
+                    f"callbacks.{name} has settings, but the option that says what it is comes "
+                    f"not before them. Write, for example, callbacks=[default,ema]; or leave the "
+                    f"settings out: ~callbacks.{name}"
                 )
             callbacks.append(build(with_direction(f"callbacks.{name}", node, config)))
+    _check_kept(config, callbacks)
     return callbacks
 
 
@@ -204,6 +206,23 @@ def build_pruning(config: TrainConfig) -> "list[Pruning]":
     from cxr_lightning.callbacks.pruning import Pruning  # needs Optuna, an extra
 
     return [Pruning(config.search, config.folder)]
+
+
+def _check_kept(config: TrainConfig, callbacks: Sequence[Callback]) -> None:
+    """Raises `ConfigError` where several checkpoints have one name, or a soup has none to mix."""
+    monitoring = [c for c in callbacks if isinstance(c, ModelCheckpoint) and c.monitor]
+    several = [c for c in monitoring if c.save_top_k != 1]
+    if any("{" not in (c.filename or "{}") for c in several):
+        raise ConfigError(
+            "A callback keeps several checkpoints under one name, so that each replaces the one "
+            "before. Write callbacks=[default,soup] in this order, or give filename a {epoch}."
+        )
+    has_val = validates(config.trainer, config.split.val_fraction > 0)
+    if config.test_checkpoint == "soup" and not (has_val and monitoring[:1] == several[:1] != []):
+        raise ConfigError(
+            "test_checkpoint=soup needs several checkpoints, chosen on validation images: "
+            "callbacks=[default,soup], and split.val_fraction above 0."
+        )
 
 
 def tested_checkpoint(config: TrainConfig, trainer: Trainer, has_val: bool) -> dict[str, Any]:

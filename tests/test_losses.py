@@ -140,15 +140,16 @@ def test_logit_adjustment_with_tau_0_is_cross_entropy(loss_of: LossOf) -> None:
 
 @pytest.mark.parametrize("option", ["none", "class_weights", "logit_adjustment"])
 def test_label_smoothing_gives_every_class_its_share(option: str, loss_of: LossOf) -> None:
-    # torch, ε = .3: .7 of the true class's loss and .1 of each of the three; a class's loss is
-    # weighted with its own weight, and the sum divided by the weights of the true classes.
+    # ε = .3: .7 of the true class's loss and .1 of each of the three, or .3 by the classes' shares
+    # where the logits are adjusted; an image's loss is weighted with the weight of its class.
     weights = {"class_weights": [10 / 3, 10 / 9, 5 / 9]}.get(option, [1, 1, 1])
     shift = {"logit_adjustment": [0.1, 0.3, 0.6]}.get(option, [1, 1, 1])
     total = 0.0
     for shares, label in zip(SHARES, LABELS.tolist(), strict=True):
         adjusted = [p * s for p, s in zip(shares, shift, strict=True)]
-        log_p = [w * math.log(a / sum(adjusted)) for a, w in zip(adjusted, weights, strict=True)]
-        total -= 0.7 * log_p[label] + 0.1 * sum(log_p)
+        log_p = [math.log(a / sum(adjusted)) for a in adjusted]
+        doubt = sum(0.3 * s / sum(shift) * one for s, one in zip(shift, log_p, strict=True))
+        total -= weights[label] * (0.7 * log_p[label] + doubt)
     value = loss_of(option, "+imbalance.loss.label_smoothing=0.3")
     assert value.item() == pytest.approx(total / sum(weights), rel=1e-5)
 
@@ -260,3 +261,14 @@ def test_label_smoothing_spreads_a_share_over_all_classes(option: str, loss_of: 
 def test_smoothed_focal_loss_without_focus_is_smoothed_cross_entropy() -> None:
     expected = torch.nn.functional.cross_entropy(logits(), LABELS, label_smoothing=0.3)
     torch.testing.assert_close(FocalLoss(0.0, 0.3)(logits(), LABELS), expected)
+
+
+def test_smoothed_labels_leave_every_class_the_same_doubt_after_adjustment() -> None:
+    """The best logits for an image of class 1 under τ = 1 and ε = .3, by hand."""
+    # The target is .7 · (0, 1, 0) + .3 · (.1, .3, .6) = (.03, .79, .18); divided by the shares of
+    # the classes: .3, 2.63, .3. So both wrong classes have the same logit.
+    loss = LogitAdjustedLoss(COUNTS, tau=1.0, label_smoothing=0.3)
+    own = torch.tensor([[0.3, 0.79 / 0.3, 0.3]]).log().requires_grad_()
+    loss(own, torch.tensor([1])).backward()
+    assert own.grad is not None
+    torch.testing.assert_close(own.grad, torch.zeros(1, 3), atol=1e-6, rtol=0)

@@ -9,9 +9,12 @@ import pytest
 import torch
 from pytorch_lightning import Callback
 from small_classifiers import loader, trainer
+from torchvision import models
 
+from cxr_lightning.config import OptimConfig
 from cxr_lightning.errors import ConfigError
 from cxr_lightning.models.classifier import Classifier
+from cxr_lightning.models.parameter_groups import parameter_groups
 from cxr_lightning.models.schedules import warmup_cosine
 
 
@@ -192,3 +195,33 @@ def test_onecycle_keeps_the_ratio_of_the_layers(
     assert min(group["max_lr"] for group in fitted.optimizers[0].param_groups) == 0.005
     rates = config.scheduler.get_last_lr()
     assert max(rates) / min(rates) == pytest.approx(16)
+
+
+@pytest.mark.parametrize(
+    ("name", "n_layers", "of"),
+    [
+        ("resnet18", 6, {"conv1.weight": 5, "layer1.0.conv1.weight": 4, "fc.bias": 0}),
+        (
+            "vit_b_16",  # the patches, their positions, 12 blocks, the head
+            15,
+            {
+                "class_token": 14,
+                "conv_proj.weight": 14,
+                "encoder.layers.encoder_layer_0.mlp.0.weight": 12,
+                "encoder.layers.encoder_layer_11.mlp.0.weight": 1,
+                "heads.head.weight": 0,
+            },
+        ),
+        ("googlenet", 13, {"conv1.conv.weight": 12, "inception5b.branch4.1.conv.weight": 1}),
+        ("densenet121", 9, {"features.conv0.weight": 8, "classifier.weight": 0}),
+    ],
+)
+def test_layers_of_other_networks(name: str, n_layers: int, of: dict[str, int]) -> None:
+    given = {"aux_logits": False, "init_weights": False} if name == "googlenet" else {}
+    network = torch.nn.Module()
+    network.backbone = models.get_model(name, weights=None, **given)
+    optim = OptimConfig(lr=1.0, layer_decay=0.5, optimizer={"_target_": "torch.optim.SGD"})
+    rate = {id(p): g.get("lr", 1.0) for g in parameter_groups(network, optim) for p in g["params"]}
+    after = {n: round(-math.log2(rate[id(p)])) for n, p in network.backbone.named_parameters()}
+    assert {name: after[name] for name in of} == of
+    assert max(after.values()) == n_layers - 1

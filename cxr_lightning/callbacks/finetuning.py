@@ -31,7 +31,14 @@ class FrozenBody(Callback):
         """
         if stage != "fit":
             return
-        reset = getattr(head_of(_backbone(pl_module)), "reset_parameters", None)
+        head, n_classes = head_of(_backbone(pl_module)), len(pl_module.hparams["classes"])
+        n_outputs = next(iter(head.parameters())).shape[0]
+        if n_outputs != n_classes:
+            raise ConfigError(
+                f"The last layer of this network, {head}, has {n_outputs} outputs for {n_classes} "
+                "classes: it does not make the logits, so nothing else can be frozen."
+            )
+        reset = getattr(head, "reset_parameters", None)
         if self.new_head and callable(reset):
             reset()
         if self.unfreeze_at_epoch is None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from pytorch_lightning import Trainer
 from torch import Tensor
 from torchvision.transforms.v2.functional import resize
 
@@ -33,9 +34,16 @@ def mixed(batch: Batch, mixes: list[Mix]) -> Batch:
     return Batch(image, label, batch.row)
 
 
-def size_of_epoch(sizes_px: list[int], epoch: int, max_epochs: int) -> int:
-    """The side of the training images in `epoch`: all sizes get equal parts of the training."""
-    return sizes_px[min(epoch * len(sizes_px) // max_epochs, len(sizes_px) - 1)]
+def share_done(trainer: Trainer) -> float:
+    """Which part of the training is over, 0 to 1, by epochs or by steps, whichever ends first."""
+    by_epochs = trainer.current_epoch / max(trainer.max_epochs or 1, 1)
+    by_steps = trainer.global_step / trainer.max_steps if trainer.max_steps > 0 else 0.0
+    return max(by_epochs, by_steps)
+
+
+def size_at(sizes_px: list[int], share: float) -> int:
+    """The side of the training images after this share of the training: all get equal parts."""
+    return sizes_px[min(int(share * len(sizes_px) + 1e-9), len(sizes_px) - 1)]
 
 
 def resized(batch: Batch, size_px: int) -> Batch:

@@ -20,7 +20,8 @@ from cxr_lightning.data.batches import (
     is_of_batches,
     mixed,
     resized,
-    size_of_epoch,
+    share_done,
+    size_at,
 )
 from cxr_lightning.data.contrast import check_available
 from cxr_lightning.data.dataset import Batch, Transform, XrayDataset, augmented, random_numbers
@@ -163,8 +164,7 @@ class XrayDataModule(LightningDataModule):
         if self.trainer is None or not self.trainer.training:
             return batch
         if self.data.train_sizes is not None:
-            epoch, max_epochs = self.trainer.current_epoch, self.trainer.max_epochs or 1
-            batch = resized(batch, size_of_epoch(self.data.train_sizes, epoch, max_epochs))
+            batch = resized(batch, size_at(self.data.train_sizes, share_done(self.trainer)))
         # Not from the global state, which a resumed run does not have at this moment.
         numbers = [self.seed, self.trainer.fit_loop.total_batch_idx + 1, self.trainer.global_rank]
         with random_numbers(int(np.random.SeedSequence(numbers).generate_state(1)[0])):

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from cxr_lightning.data.contrast import check_available
 from cxr_lightning.data.dataset import Batch
 from cxr_lightning.data.decode import decode_or_reason
 from cxr_lightning.data.store import whites_of
@@ -29,6 +30,7 @@ class FileDataset(Dataset[Batch]):
         white: int | None = None,
         contrast: str = "none",
     ) -> None:
+        check_available(contrast)
         self.root, self.paths, self.size_px = root, paths, size_px
         white = white or max(whites_of([root / path for path in paths]), default=0) or None
         self._read = partial(decode_or_reason, size_px=size_px, white=white, contrast=contrast)

@@ -19,10 +19,24 @@ if TYPE_CHECKING:
     from cxr_lightning.models.classifier import Classifier
 
 
+PLAIN = ("none", "focal")
+
+
 def with_tau(classifier: "Classifier", tau: float) -> Shifted:
     """The classifier's network with its log-probabilities shifted by -τ · log π."""
+    say_if_balanced(classifier, tau)
     offsets = prior_offsets(classifier.hparams["class_counts"], tau)
     return Shifted(classifier.network, list(offsets))
+
+
+def say_if_balanced(classifier: "Classifier", tau: float) -> None:
+    """Print that the training has balanced the classes already, where it has."""
+    name = classifier.hparams["imbalance"].get("name", "")
+    if name not in PLAIN:
+        print(
+            f"This network was trained with imbalance={name}, which balances the classes already: "
+            f"tau={tau} shifts its decisions further to the rare ones."
+        )
 
 
 def decide(
@@ -45,6 +59,8 @@ def decide(
     counts: list[int] = classifier.hparams["class_counts"]
     offsets = np.zeros(len(classes))
     chosen: dict[str, Any] = {}
+    if isinstance(tau, float):
+        say_if_balanced(classifier, tau)
     if tau == "val":
         assert validation is not None
         tau = choose_tau(validation.labels, validation.probabilities, counts)

@@ -23,7 +23,8 @@ def adjusted(probabilities: Floats, offsets: Floats) -> Floats:
 def prior_offsets(class_counts: list[int], tau: float) -> Floats:
     """-τ · log π, π the share of each class in training; (C,).
 
-    With τ = 1 the decision minimises the balanced error (Menon et al., ICLR 2021, equation 9).
+    With τ = 1 the decision minimises the balanced error, if the network was trained with plain
+    cross-entropy on the images as they come (Menon et al., ICLR 2021, equation 9).
     """
     counts = np.array(class_counts, dtype=np.float64)
     return -tau * np.log(counts / counts.sum())  # type: ignore[no-any-return]
@@ -32,14 +33,14 @@ def prior_offsets(class_counts: list[int], tau: float) -> Floats:
 def choose_tau(labels: Labels, probabilities: Floats, class_counts: list[int]) -> float:
     """The τ of 0 to 3 with the highest mean recall on these images, in steps of 0.05.
 
-    Of several that are as good, the middle one is taken.
+    Of several that are as good, the middle of the longest stretch is taken.
     """
     scores = []
     for tau in TAUS:
         offsets = prior_offsets(class_counts, tau)
         predicted = (_log(probabilities) + offsets).argmax(axis=1)
         scores.append(mean_recall(labels, predicted))
-    return float(np.median(TAUS[np.array(scores) >= max(scores) - 1e-12]).round(3))
+    return round(_middle_of_best(TAUS, scores), 3)
 
 
 def choose_thresholds(labels: Labels, probabilities: Floats, score: Score) -> Floats:
@@ -63,10 +64,7 @@ def choose_thresholds(labels: Labels, probabilities: Floats, score: Score) -> Fl
             for value in candidates:
                 offsets[k] = value
                 scores.append(score(labels, (log_p + offsets).argmax(axis=1)))
-            best = np.flatnonzero(np.array(scores) >= max(scores) - 1e-12)
-            stretch = np.split(best, np.flatnonzero(np.diff(best) > 1) + 1)
-            longest = max(stretch, key=len)
-            offsets[k] = (candidates[longest[0]] + candidates[longest[-1]]) / 2
+            offsets[k] = _middle_of_best(candidates, scores)
         if np.allclose(before, offsets):
             break
     return offsets
@@ -75,6 +73,13 @@ def choose_thresholds(labels: Labels, probabilities: Floats, score: Score) -> Fl
 def mean_recall(labels: Labels, predicted: Labels) -> float:
     """The mean over the classes that occur of the share of their images that is found."""
     return float(np.mean([(predicted[labels == k] == k).mean() for k in np.unique(labels)]))
+
+
+def _middle_of_best(candidates: Floats, scores: list[float]) -> float:
+    """The middle of the longest stretch of neighbours that all have the highest score."""
+    best = np.flatnonzero(np.array(scores) >= max(scores) - 1e-12)
+    longest = max(np.split(best, np.flatnonzero(np.diff(best) > 1) + 1), key=len)
+    return float(candidates[longest[0]] + candidates[longest[-1]]) / 2
 
 
 def _log(probabilities: Floats) -> Floats:

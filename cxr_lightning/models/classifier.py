@@ -10,6 +10,7 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from cxr_lightning.config import OptimConfig
+from cxr_lightning.data.batches import share_done
 from cxr_lightning.data.dataset import Batch
 from cxr_lightning.instantiate import build, parameters
 from cxr_lightning.metrics import compute_metrics
@@ -81,7 +82,7 @@ class Classifier(LightningModule):
         """Tell a loss that changes on the way how far the training is."""
         set_progress = getattr(self.loss, "set_progress", None)
         if callable(set_progress):
-            set_progress(self.current_epoch / (self.trainer.max_epochs or 1))
+            set_progress(share_done(self.trainer))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of a training batch."""

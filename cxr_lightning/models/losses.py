@@ -46,7 +46,10 @@ def shares(labels: Tensor, num_classes: int, smoothing: float = 0.0) -> Tensor:
 
     The labels of mixed images are shares already.
     """
-    share = F.one_hot(labels, num_classes) if labels.ndim == 1 else labels
+    share = labels
+    if labels.ndim == 1:  # F.one_hot would look at the values, and wait for the device
+        share = labels[:, None] == torch.arange(num_classes, device=labels.device)
+        share = share.float()
     return share * (1 - smoothing) + smoothing / num_classes
 
 
@@ -71,21 +74,44 @@ def effective_number_weights(class_counts: Sequence[int], beta: float) -> Tensor
     return (weights * counts.sum() / (weights * counts).sum()).float()
 
 
-class ClassWeightedLoss(nn.CrossEntropyLoss):
-    """Cross-entropy weighted by `inverse_frequency`; the batch's mean is by weight, as torch's."""
+def weighted_cross_entropy(
+    logits: Tensor, labels: Tensor, weights: Tensor, smoothing: float
+) -> Tensor:
+    """Mean of the images' cross-entropies by the weights of their classes, labels smoothed evenly.
+
+    Without smoothing this is torch's. With it, torch also weights the doubt, class by class: for an
+    image of a frequent class, nearly as much would go to a rare class as to its own.
+    """
+    share = shares(labels, logits.shape[1])
+    weight = share.to(weights.dtype) @ weights
+    smoothed = shares(labels, logits.shape[1], smoothing).to(logits.dtype)
+    losses = F.cross_entropy(logits, smoothed, reduction="none")
+    return (weight * losses).sum() / weight.sum()
+
+
+class ClassWeightedLoss(nn.Module):
+    """`weighted_cross_entropy` by `inverse_frequency`."""
+
+    weights: Tensor
 
     def __init__(self, class_counts: list[int], label_smoothing: float = 0.0) -> None:
-        super().__init__(inverse_frequency(class_counts), label_smoothing=label_smoothing)
+        super().__init__()
+        self.register_buffer("weights", inverse_frequency(class_counts), persistent=False)
+        self.label_smoothing = label_smoothing
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Logits (B, C) and labels (B,) to a scalar."""
+        return weighted_cross_entropy(logits, labels, self.weights, self.label_smoothing)
 
 
-class EffectiveNumberLoss(nn.CrossEntropyLoss):
-    """Cross-entropy weighted by `effective_number_weights`."""
+class EffectiveNumberLoss(ClassWeightedLoss):
+    """`weighted_cross_entropy` by `effective_number_weights`."""
 
     def __init__(
         self, class_counts: list[int], beta: float = 0.999, label_smoothing: float = 0.0
     ) -> None:
-        weights = effective_number_weights(class_counts, beta)
-        super().__init__(weights, label_smoothing=label_smoothing)
+        super().__init__(class_counts, label_smoothing)
+        self.weights = effective_number_weights(class_counts, beta)
 
 
 class LDAMLoss(nn.Module):
@@ -125,11 +151,10 @@ class LDAMLoss(nn.Module):
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Logits (B, C) and labels (B,) to a scalar."""
-        weights = self.late_weights if self.progress >= self.reweight_from else None
-        lowered = logits - shares(labels, logits.shape[1]) * self.margins
-        return F.cross_entropy(
-            self.scale * lowered, labels, weights, label_smoothing=self.label_smoothing
-        )
+        late = self.progress >= self.reweight_from
+        weights = self.late_weights if late else torch.ones_like(self.late_weights)
+        lowered = self.scale * (logits - shares(labels, logits.shape[1]) * self.margins)
+        return weighted_cross_entropy(lowered, labels, weights, self.label_smoothing)
 
 
 class FocalLoss(nn.Module):
@@ -150,11 +175,12 @@ class FocalLoss(nn.Module):
         return -(share * missing**self.gamma * log_p).sum(dim=1).mean()
 
 
-class LogitAdjustedLoss(nn.CrossEntropyLoss):
+class LogitAdjustedLoss(nn.Module):
     """Cross-entropy of logits + τ · log π, π the training share of each class.
 
     The network's own logits, used unadjusted, then aim at the balanced error. Menon et al., ICLR
-    2021, equation 10.
+    2021, equation 10. Smoothed labels are spread by π^τ, not evenly: without the adjustment every
+    class then keeps the same share of doubt; spread evenly, a rare class would get nearly all.
     """
 
     adjustment: Tensor
@@ -162,12 +188,15 @@ class LogitAdjustedLoss(nn.CrossEntropyLoss):
     def __init__(
         self, class_counts: list[int], tau: float = 1.0, label_smoothing: float = 0.0
     ) -> None:
-        super().__init__(label_smoothing=label_smoothing)
+        super().__init__()
         if tau < 0:
             raise ConfigError(f"tau should be greater than or equal to 0 (got {tau}).")
         counts = torch.tensor(class_counts, dtype=torch.float32)
         self.register_buffer("adjustment", tau * (counts / counts.sum()).log(), persistent=False)
+        self.label_smoothing = label_smoothing
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Logits (B, C) and labels (B,) to a scalar."""
-        return super().forward(logits + self.adjustment, labels)
+        share = shares(labels, logits.shape[1]) * (1 - self.label_smoothing)
+        smoothed = share + self.label_smoothing * self.adjustment.softmax(dim=0)
+        return F.cross_entropy(logits + self.adjustment, smoothed)

@@ -1,5 +1,6 @@
 """Which parameters decay, and how fast each layer learns."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -33,16 +34,18 @@ def parameter_groups(network: nn.Module, optim: OptimConfig) -> list[dict[str, A
 def _by_layer(network: nn.Module) -> Iterator[tuple[nn.Parameter, int]]:
     """Each parameter, and how many layers come after its own.
 
-    A layer is what the first two parts of the name tell apart: `layer1.0`, `blocks.3`, `conv1`; a
-    norm belongs to the layer before it.
+    A layer is what the name says up to its first part with a number (`layer1`, `blocks.3`,
+    `encoder.layers.encoder_layer_0`), or else its first part (`fc`). A norm belongs to the layer
+    before it, and what belongs to no layer (a class token) to the first.
     """
-    names = [name.removeprefix("backbone.") for name, _ in network.named_parameters()]
     layers: list[str] = []
-    of_name = []
-    for name, parameter in zip(names, network.parameters(), strict=True):
-        layer = ".".join(name.split(".")[:-1][:2])
-        if layer not in layers and (parameter.ndim > 1 or not layers):
+    of_parameter: list[int] = []
+    for name, parameter in network.named_parameters():
+        parts = name.removeprefix("backbone.").split(".")[:-1]
+        numbered = [i for i, part in enumerate(parts) if re.search(r"\d", part)]
+        layer = ".".join(parts[: (numbered[0] if numbered else 0) + 1])
+        if layer not in layers and parts and (parameter.ndim > 1 or not layers):
             layers.append(layer)
-        of_name.append(layers.index(layer) if layer in layers else len(layers) - 1)
-    for parameter, position in zip(network.parameters(), of_name, strict=True):
+        of_parameter.append(layers.index(layer) if layer in layers else max(len(layers) - 1, 0))
+    for parameter, position in zip(network.parameters(), of_parameter, strict=True):
         yield parameter, len(layers) - 1 - position

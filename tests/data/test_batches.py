@@ -1,11 +1,20 @@
 """Batches of training images: how large in which epoch, mixed in which shares."""
 
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
+from pytorch_lightning import Trainer
 
-from cxr_lightning.data.batches import build_mixes, is_of_batches, mixed, resized, size_of_epoch
+from cxr_lightning.data.batches import (
+    build_mixes,
+    is_of_batches,
+    mixed,
+    resized,
+    share_done,
+    size_at,
+)
 from cxr_lightning.data.dataset import Batch
 
 MIXUP = {"_target_": "torchvision.transforms.v2.MixUp", "alpha": 0.4}
@@ -18,10 +27,20 @@ def batch(size: int = 8) -> Batch:
 
 
 def test_all_sizes_get_equal_parts_of_the_training() -> None:
-    sizes = [size_of_epoch([96, 128, 224], epoch, 7) for epoch in range(7)]
+    sizes = [size_at([96, 128, 224], epoch / 7) for epoch in range(7)]
     assert sizes == [96, 96, 96, 128, 128, 224, 224]  # epoch · 3 // 7
-    assert [size_of_epoch([64, 32], epoch, 1) for epoch in range(2)] == [64, 32]
-    assert size_of_epoch([96, 128], 99, 10) == 128  # trained on, past the end
+    assert [size_at([96, 128, 160], epoch / 24) for epoch in (7, 8, 15, 16)] == [96, 128, 128, 160]
+    assert size_at([96, 128], 1.5) == 128  # trained on, past the end
+
+
+def test_the_training_ends_by_epochs_or_by_steps() -> None:
+    def trainer(**values: int) -> Trainer:
+        return cast("Trainer", SimpleNamespace(**values))
+
+    by_epochs = trainer(current_epoch=3, max_epochs=12, global_step=999, max_steps=-1)
+    by_steps = trainer(current_epoch=3, max_epochs=100, global_step=18, max_steps=24)
+    assert share_done(by_epochs) == 0.25
+    assert share_done(by_steps) == 0.75
 
 
 def test_smaller_images_are_means_of_the_larger() -> None:

@@ -285,3 +285,97 @@ def test_tau_and_thresholds_come_from_the_validation_images(
     run(tmp_path / "all", *SHORT, *ALL_TRAIN)
     with pytest.raises(ConfigError, match="has none"):
         test_of(tmp_path / "all/checkpoints/last.ckpt", tmp_path / "x", "tau=val")
+
+
+@pytest.mark.parametrize("tested", ["best", "last", "soup"])
+def test_of_averaged_weights_the_average_is_tested(
+    tested: str, run: Run, test_of: TestOf, tmp_path: Path
+) -> None:
+    callbacks = "callbacks=[default,soup,ema]" if tested == "soup" else "callbacks=[default,ema]"
+    words = [*SHORT, "trainer.max_epochs=4", callbacks, "callbacks.ema.decay=0.97"]
+    first = run(tmp_path / "run", *words, f"test_checkpoint={tested}")
+    name = read_json(tmp_path / "run/metrics.json")["tested"]["checkpoint"]
+    files = {"last": "last.ckpt", "soup": "soup.ckpt"}
+    file = tmp_path / "run/checkpoints" / files.get(tested, name)
+    assert test_of(file, tmp_path / "again").metrics == first.metrics
+    # Cut off in its test, the run has the same numbers when it is resumed.
+    (tmp_path / "run/metrics.json").unlink()
+    assert run(tmp_path / "run", *words, f"test_checkpoint={tested}").metrics == first.metrics
+
+
+def test_the_average_of_a_short_training_has_forgotten_its_start(run: Run, tmp_path: Path) -> None:
+    words = [*CHECKPOINTS_ONLY, *LEARNING, "model=cnn5_bn", "test_checkpoint=last", "seed=1"]
+    result = run(tmp_path, *words, "trainer.max_epochs=10", "callbacks=[default,ema]")
+    assert accuracy(result) > 0.8  # 90 steps: .998^90 would leave 84% of the first weights
+
+
+def test_what_is_chosen_on_validation_images_is_not_measured_on_them(
+    run: Run, test_of: TestOf, tmp_path: Path
+) -> None:
+    run(tmp_path / "run", *SHORT)
+    file = tmp_path / "run/checkpoints/best.ckpt"
+    for subset in ("val", "all"):
+        with pytest.raises(ConfigError, match="Leave subset out"):
+            test_of(file, tmp_path / subset, "thresholds=val", f"subset={subset}")
+
+
+def test_members_of_other_folds_do_not_share_validation_images(
+    run: Run, test_of: TestOf, tmp_path: Path, images: Path
+) -> None:
+    for fold in (0, 1):
+        run(tmp_path / f"run{fold}", *SHORT, "split=kfold", f"split.fold={fold}")
+    files = [tmp_path / f"run{fold}/checkpoints/best.ckpt" for fold in (0, 1)]
+    listed = "[" + ",".join(f"'{file}'" for file in files) + "]"
+    other = ["data=folder", f"data.root='{images}'", f"ckpt_path={listed}"]
+    test_of(files[0], tmp_path / "both", *other)  # nothing is chosen: any images may be tested
+    with pytest.raises(ConfigError, match=r"split\.fold is 0 in"):
+        test_of(files[0], tmp_path / "x", *other, "tau=val")
+
+
+@pytest.mark.parametrize("given", ["split.seed=7", "data.group_pattern=null", "split=pooled"])
+def test_a_start_that_has_seen_test_images_is_refused(given: str, run: Run, tmp_path: Path) -> None:
+    run(tmp_path / "first", *SHORT, "split=kfold")
+    start = f"ckpt_path='{tmp_path}/first/checkpoints/best.ckpt'"
+    run(tmp_path / "same", *SHORT, "split=kfold", start, "split.val_fraction=0.3")
+    with pytest.raises(ConfigError, match="images that it has seen may be tested"):
+        run(tmp_path / "other", *SHORT, "split=kfold", start, given)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["data.train_sizes=[16,24]"], r"data\.train_sizes: .*must be data\.image_size=32"),
+        (["data.train_sizes=[48,32]"], r"data\.train_sizes: .*must be data\.image_size=32"),
+        (["callbacks=[soup,default]"], "several checkpoints under one name"),
+        (["callbacks=soup"], r"callbacks\.best has settings, but"),
+        (["test_checkpoint=soup"], "needs several checkpoints"),
+        (
+            ["callbacks=[default,soup]", "test_checkpoint=soup", "split.val_fraction=0"],
+            "needs several checkpoints",
+        ),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, list) else None,
+)
+def test_what_cannot_work_is_refused_before_the_training(
+    words: list[str], sentence: str, run: Run, tmp_path: Path
+) -> None:
+    short = [word for word in SHORT if not word.startswith("callbacks.")]
+    with pytest.raises(ConfigError, match=sentence):
+        run(tmp_path, *short, *words)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["imbalance=class_weights"], "imbalance=class_weights would change nothing"),
+        (["imbalance=balanced_sampler"], "imbalance=balanced_sampler would change nothing"),
+        (["callbacks=[default,ema,probe]"], "no weights to average"),
+    ],
+)
+def test_a_probe_refuses_what_it_would_ignore(
+    words: list[str], sentence: str, run: Run, tmp_path: Path
+) -> None:
+    probe = ["experiment=probe", "model=cnn5_bn", "model.weights=null", *CHECKPOINTS_ONLY]
+    with pytest.raises(ConfigError, match=sentence):
+        run(tmp_path, *probe, *words)
