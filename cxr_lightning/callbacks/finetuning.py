@@ -54,14 +54,15 @@ class FrozenBody(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Freeze or unfreeze, as the epoch wants."""
         end = self.unfreeze_at_epoch
-        self._freeze(pl_module, end is None or trainer.current_epoch < end)
+        frozen = end is None or trainer.current_epoch < end
+        self._freeze(pl_module, frozen)
+        _backbone(pl_module).train(not frozen)
 
     def _freeze(self, pl_module: LightningModule, frozen: bool) -> None:
         backbone = _backbone(pl_module)
         head = {id(parameter) for parameter in head_of(backbone).parameters()}
         for parameter in backbone.parameters():
             parameter.requires_grad_(not frozen or id(parameter) in head)
-        backbone.train(not frozen)
 
 
 def _backbone(pl_module: LightningModule) -> nn.Module:
