@@ -116,7 +116,7 @@ print("SECONDS", time.process_time(), "torch" in sys.modules)
     )
     lines = done.stdout.splitlines()
     assert lines[-3].endswith("complete -o nospace -o default -F hydra_bash_completion cxr-train")
-    assert lines[-2] == "model=resnet101 model=resnet18"
+    assert lines[-2] == "model=resnet101 model=resnet18 model=resnet18_narrow"
     _, seconds, has_torch = lines[-1].split()
     assert has_torch == "False"
     assert float(seconds) < 1  # of the processor, both answers; the machine may be busy
@@ -288,4 +288,4 @@ def test_a_cell_that_cannot_be_composed_stops_the_sweep_before_its_first_job(
     assert command(lambda cfg: seen.append(cfg.model.name), "-m", "model=cnn5,resnet17") == 1
     assert seen == []
     said = capfd.readouterr().err
-    assert "There is no model=resnet17; choose from: cnn5, cnn5_bn, plain18" in said
+    assert "There is no model=resnet17; choose from: cnn5, cnn5_bn, efficientnet_lite0" in said
