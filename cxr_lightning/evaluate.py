@@ -1,5 +1,6 @@
 """Test a checkpoint on its own test images or on others: `cxr-evaluate ckpt_path=…`."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
@@ -43,7 +44,7 @@ def run(cfg: DictConfig) -> "TrainResult":
     from cxr_lightning.data.datamodule import XrayDataModule
     from cxr_lightning.decisions.choice import decide
     from cxr_lightning.train import TrainResult
-    from cxr_lightning.trained import SPLIT, as_trained, check_classes, load_ensemble
+    from cxr_lightning.trained import as_trained, check_classes, deciding, load_ensemble
 
     own_images = "name" not in config.data
     on_val = "val" in (config.tau, config.thresholds)
@@ -52,7 +53,9 @@ def run(cfg: DictConfig) -> "TrainResult":
             f"tau=val and thresholds=val are chosen on validation images, which subset="
             f"{config.subset} would test again. Leave subset out."
         )
-    classifier = load_ensemble(checkpoints, config, SPLIT if own_images or on_val else ())
+    with_val = on_val or config.subset != "test"
+    same = partial(deciding, with_val=with_val) if own_images or on_val else lambda split: ()
+    classifier = load_ensemble(checkpoints, config, same)
     trained = parse(TrainConfig, classifier.hparams["run"])
     classes: list[str] = classifier.hparams["classes"]
 

@@ -1,6 +1,6 @@
 """From checkpoints to a network that is ready to use: one, several as one, and with what views."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from pathlib import Path
 
@@ -14,25 +14,37 @@ from cxr_lightning.models.ensemble import Ensemble, Views, mean_of_weights
 from cxr_lightning.trust import check_node
 
 READING = ("data.image_size", "data.contrast", "data.white")
-# What decides which images are tested: else another network may have been trained on them.
-IMAGES = ("name", "root", "phantom", "manifest", "subfolder", "unreadable")
-IMAGES_OF = (*IMAGES, "columns", "classes", "group_pattern")
-SPLIT = (*(f"data.{k}" for k in IMAGES_OF), *(f"split.{k}" for k in SplitConfig.model_fields))
+IMAGES = ("data.name", "data.root", "data.phantom")
+FILES = ("data.manifest", "data.columns", "data.subfolder")
+
+
+def deciding(split: SplitConfig, *, with_val: bool) -> tuple[str, ...]:
+    """The keys that decide which images are tested and, `with_val`, which validate.
+
+    Where they differ, one network may be tested on what another one was trained on. With the
+    official split, folders or the manifest say what is tested; else chance and the patients do.
+    """
+    if split.name == "official" and not with_val:
+        return (*IMAGES, *FILES, "split.name")
+    of_data = ("data.unreadable", "data.classes", "data.group_pattern")
+    of_split = [k for k in SplitConfig.model_fields if with_val or k != "val_fraction"]
+    return (*IMAGES, *FILES, *of_data, *(f"split.{key}" for key in of_split))
 
 
 def load_ensemble(
     files: Sequence[Path],
     config: CheckpointsConfig,
-    same: Sequence[str] = (),
+    same: Callable[[SplitConfig], Sequence[str]] = lambda split: (),
 ) -> Classifier:
     """The first checkpoint's classifier, with the network that all of them are together.
 
-    `same` names keys of the runs that must agree, besides the classes and how images are read.
+    `same` says which keys of the runs must agree, besides the classes and how images are read.
     Raises `CheckpointError` as `load_classifier`, `ConfigError` where two of them do not agree.
     """
     first, *others = (load_classifier(file, config.trust) for file in files)
+    keys = [*READING, *same(parse(TrainConfig, first.hparams["run"]).split)]
     for file, other in zip(files[1:], others, strict=True):
-        for key, (ours, theirs) in _what_must_agree([*READING, *same], first, other).items():
+        for key, (ours, theirs) in _what_must_agree(keys, first, other).items():
             if ours != theirs:
                 raise ConfigError(
                     f"These checkpoints cannot be averaged: {key} is {ours} in {files[0]}, but "
@@ -51,8 +63,8 @@ def load_ensemble(
 def check_start(config: TrainConfig) -> None:
     """Raises `ConfigError` where `ckpt_path` was trained on images that are tested now.
 
-    That is on the same images with another split. Of a file that is no checkpoint of cxr-train
-    nothing is known.
+    That is on the same images with another split. Says where it was trained on images that were
+    read in another way. Of a file that is no checkpoint of cxr-train nothing is known.
     """
     if config.ckpt_path is None:
         return
@@ -62,11 +74,14 @@ def check_start(config: TrainConfig) -> None:
     except Exception:  # a state dict, or nothing that torch reads: `read_weights` says which
         return
     before = parse(TrainConfig, run)
-    if any(getattr(before.data, k) != getattr(config.data, k) for k in ("name", "root", "phantom")):
+    for key in ("data.image_size", "data.contrast"):
+        if (then := attrgetter(key)(before)) != (now := attrgetter(key)(config)):
+            print(f"The weights of {config.ckpt_path} are of {key}={then}; here it is {now}.")
+    if any(attrgetter(key)(before) != attrgetter(key)(config) for key in IMAGES):
         return
-    for key in SPLIT:
+    for key in deciding(before.split, with_val=False):
         then, now = attrgetter(key)(before), attrgetter(key)(config)
-        if then != now and key != "split.val_fraction":
+        if then != now:
             raise ConfigError(
                 f"ckpt_path={config.ckpt_path} was trained with {key}={then}, now it is {now}: "
                 "images that it has seen may be tested. Give the same value."

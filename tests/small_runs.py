@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from cxr_lightning.train import TrainResult
+
 CLASSES = ["COVID19", "NORMAL", "PNEUMONIA", "TUBERCULOSIS"]
 FOLDERS = ["COVID19", "NORMAL", "PNEUMONIA", "TURBERCULOSIS"]  # as Kaggle spells the last one
 N_TRAIN, N_VAL, N_TEST = [24, 30, 40, 20], [2, 2, 2, 2], [5, 6, 8, 4]
@@ -19,6 +21,8 @@ CHECKPOINTS_ONLY = [
     "callbacks.confusion_matrix=null",
     "callbacks.learning_rate=null",
 ]
+SHORT = [*CHECKPOINTS_ONLY, *LEARNING, "trainer.max_epochs=2", "model=cnn5_bn", "seed=3"]
+ALL_TRAIN = ["split.val_fraction=0", "test_checkpoint=last"]
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -29,3 +33,15 @@ def read_json(file: Path) -> dict[str, Any]:
 def weights(checkpoint: Path) -> dict[str, torch.Tensor]:
     state: dict[str, torch.Tensor] = torch.load(checkpoint, weights_only=True)["state_dict"]
     return state
+
+
+def accuracy(result: TrainResult) -> float:
+    value = result.metrics["test/accuracy"].value
+    assert value is not None
+    return value
+
+
+def f1_macro(result: TrainResult) -> float:
+    value = result.metrics["test/f1_macro"].value
+    assert value is not None
+    return value

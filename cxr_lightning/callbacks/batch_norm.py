@@ -41,12 +41,13 @@ class BatchNormStatistics(Callback):
 
     The running averages that batch norm keeps are of the weights of many steps; after large steps
     they fit none of them, and the validation curve jumps. Where weights are averaged, those of the
-    average are measured. Without validation images it happens at the end of each epoch. Training
-    itself does not read the statistics and stays the same.
+    average are measured. An epoch without validation measures them at its end. Training itself does
+    not read the statistics and stays the same.
     """
 
     def __init__(self, n_images: int = 2000) -> None:
         self.n_images = n_images
+        self._measured_in = -1  # the last epoch
 
     def on_validation_batch_start(
         self,
@@ -62,8 +63,8 @@ class BatchNormStatistics(Callback):
             self._measure(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure where nothing is validated, before the checkpoint is written."""
-        if trainer.val_dataloaders:
+        """Measure where nothing was validated, before the checkpoint is written."""
+        if self._measured_in == trainer.current_epoch:
             return
         averaging = [c for c in trainer.callbacks if isinstance(c, WeightAveraging)]  # type: ignore[attr-defined]
         for callback in averaging:  # its way to put the average in its place, and back
@@ -73,6 +74,7 @@ class BatchNormStatistics(Callback):
             callback.on_validation_epoch_end(trainer, pl_module)
 
     def _measure(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._measured_in = trainer.current_epoch
         datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
         with isolate_rng(), trainer.precision_plugin.forward_context():
             loader = datamodule.train_dataloader()

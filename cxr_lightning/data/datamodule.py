@@ -165,6 +165,8 @@ class XrayDataModule(LightningDataModule):
             return batch
         if self.data.train_sizes is not None:
             batch = resized(batch, size_at(self.data.train_sizes, share_done(self.trainer)))
+        if not self.mixes:
+            return batch
         # Not from the global state, which a resumed run does not have at this moment.
         numbers = [self.seed, self.trainer.fit_loop.total_batch_idx + 1, self.trainer.global_rank]
         with random_numbers(int(np.random.SeedSequence(numbers).generate_state(1)[0])):

@@ -1,5 +1,6 @@
 """Several networks, or several views of an image, as one network: wrappers that give logits."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -12,7 +13,7 @@ from cxr_lightning.errors import ConfigError
 def mean_of_probabilities(logits: Sequence[Tensor]) -> Tensor:
     """The logarithm of the mean of softmax(logits), each (B, C): its softmax is that mean."""
     log_p = torch.stack([one.float().log_softmax(dim=1) for one in logits])
-    return log_p.logsumexp(dim=0) - torch.tensor(float(len(logits))).log()
+    return log_p.logsumexp(dim=0) - math.log(len(logits))
 
 
 class Ensemble(nn.Module):

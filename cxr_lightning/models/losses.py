@@ -146,7 +146,7 @@ class LDAMLoss(nn.Module):
         self.label_smoothing, self.progress = label_smoothing, 0.0
 
     def set_progress(self, share: float) -> None:
-        """Which share of the epochs is over, 0 to 1; called at the start of each."""
+        """Which share of the training is over, 0 to 1; called at the start of each epoch."""
         self.progress = share
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
