@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -20,7 +21,8 @@ from pydantic import (
     field_validator,
 )
 
-from cxr_lightning.errors import CheckpointError, ConfigError, did_you_mean
+from cxr_lightning.errors import CheckpointError, ConfigError
+from cxr_lightning.schema_errors import sentences_of
 
 Target = dict[str, Any]
 UserPath = Annotated[Path, AfterValidator(lambda path: path.expanduser())]
@@ -158,6 +160,28 @@ class SearchConfig(Section):
     pruner: Target = {}
 
 
+def _as_section(given: Any) -> Any:
+    """A path alone: a folder of class folders, or a manifest."""
+    if isinstance(given, str | Path):
+        return {"manifest" if Path(given).suffix.lower() == ".csv" else "root": given}
+    return given
+
+
+class ExternalSet(Section):
+    """Images of another place, on which a trained network is tested and never chosen."""
+
+    name: str = ""
+    root: UserPath | None = None
+    manifest: UserPath | None = None
+    columns: ColumnsConfig = ColumnsConfig()
+    classes: dict[str, list[str]] | None = None
+    subfolder: str | None = None
+    group_pattern: str | None = None
+
+
+ExternalConfig = Annotated[ExternalSet, BeforeValidator(_as_section)]
+
+
 class TrainConfig(Section):
     """`conf/train.yaml`."""
 
@@ -167,6 +191,9 @@ class TrainConfig(Section):
     ckpt_path: UserPath | None
     test_checkpoint: Literal["best", "last", "soup"]
     n_resamples: int = Field(ge=100)
+    ladder_minutes: float = Field(default=0, ge=0)
+    external: list[ExternalConfig] = []
+    subgroups: list[str] | None = None
     data: DataConfig
     split: SplitConfig
     augment: dict[str, Target | None] = {}
@@ -198,6 +225,7 @@ class EvaluateConfig(CheckpointsConfig):
     thresholds: Literal["val"] | None = None
     subset: Literal["train", "val", "test", "all"]
     n_resamples: int = Field(ge=100)
+    subgroups: list[str] | None = None
     data: dict[str, Any]
     split: dict[str, Any]
 
@@ -261,40 +289,4 @@ def parse(schema: type[Schema], cfg: DictConfig | dict[str, Any]) -> Schema:
     try:
         return schema.model_validate(cfg)
     except ValidationError as error:
-        raise ConfigError("\n".join(_sentences(schema, error))) from None
-
-
-def _sentences(schema: type[BaseModel], error: ValidationError) -> list[str]:
-    sentences: dict[str, list[str]] = {}
-    for detail in error.errors():
-        names = [str(part) for part in detail["loc"]]
-        section, depth = _deepest_section(schema, names)
-        # Of a union (`int | "auto"`) pydantic reports one error a member, its name last.
-        known = depth + 1
-        key = ".".join(names[:known]) if section is not None else ".".join(names)
-        if detail["type"] == "extra_forbidden" and section is not None:
-            hint = did_you_mean(names[-1], section.model_fields)
-            message = f"no such key{hint} The keys here: {', '.join(section.model_fields)}."
-        elif detail["type"] == "missing":
-            message = "is missing."
-        else:
-            message = f"{detail['msg'].lower()} (got {detail['input']!r})."
-        sentences.setdefault(key, []).append(message)
-    return [f"{key}: {' Or: '.join(messages)}" for key, messages in sentences.items()]
-
-
-def _deepest_section(
-    schema: type[BaseModel], names: list[str]
-) -> tuple[type[BaseModel] | None, int]:
-    """The innermost section on the way along `names`, and how many names lead to it."""
-    section, depth = schema, 0
-    for name in names[:-1]:
-        field = section.model_fields.get(name)
-        annotations = (
-            () if field is None else (field.annotation, *typing.get_args(field.annotation))
-        )
-        inner = [a for a in annotations if isinstance(a, type) and issubclass(a, BaseModel)]
-        if not inner:
-            break
-        section, depth = inner[0], depth + 1
-    return section, depth
+        raise ConfigError("\n".join(sentences_of(schema, error))) from None

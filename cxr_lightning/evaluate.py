@@ -1,6 +1,8 @@
 """Test a checkpoint on its own test images or on others: `cxr-evaluate ckpt_path=…`."""
 
+from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
@@ -20,6 +22,8 @@ from cxr_lightning.startup import prepare
 if TYPE_CHECKING:
     from pytorch_lightning import Trainer
 
+    from cxr_lightning.data.datamodule import XrayDataModule
+    from cxr_lightning.external import Drop
     from cxr_lightning.models.classifier import Classifier
     from cxr_lightning.models.predictions import Predictions
     from cxr_lightning.train import TrainResult
@@ -35,16 +39,16 @@ def run(cfg: DictConfig) -> "TrainResult":
     checkpoints = existing_checkpoints(config.ckpt_path)
     config.folder.mkdir(parents=True, exist_ok=True)
     prepare()
-    from cxr_lightning import screen, trainers
+    from cxr_lightning import after_test, screen, trainers
     from cxr_lightning.callbacks.epoch_lines import EpochLines
     from cxr_lightning.callbacks.figures import ConfusionMatrixFigure, WorstMistakesFigure
     from cxr_lightning.callbacks.metrics_file import TestResults
     from cxr_lightning.callbacks.run_record import RunRecord
     from cxr_lightning.callbacks.stopwatch import Stopwatch
-    from cxr_lightning.data.datamodule import XrayDataModule
     from cxr_lightning.decisions.choice import decide
+    from cxr_lightning.subgroups import check_columns
     from cxr_lightning.train import TrainResult
-    from cxr_lightning.trained import as_trained, check_classes, deciding, load_ensemble
+    from cxr_lightning.trained import deciding, load_ensemble
 
     own_images = "name" not in config.data
     on_val = "val" in (config.tau, config.thresholds)
@@ -59,33 +63,58 @@ def run(cfg: DictConfig) -> "TrainResult":
     trained = parse(TrainConfig, classifier.hparams["run"])
     classes: list[str] = classifier.hparams["classes"]
 
-    data, split = _images(config, trained)
-    data = as_trained(data, trained.data, classes)
+    datamodule = _opened(config, trained, classes, checkpoints[0])
     is_another_set = not own_images and config.subset == "test"
     trainer_config = trainers.inherited_device(trained.trainer, config.trainer)
 
-    datamodule = XrayDataModule(data, None if config.subset == "all" else split)
-    if config.subset != "all":
-        datamodule.tested_split = config.subset
-    datamodule.prepare_data()
-    if is_another_set and "name" not in config.split:
-        datamodule.test_all_without_test_folder()
-    datamodule.setup()
-    screen.print_data(datamodule)
-    check_classes(datamodule, classes, checkpoints[0])
-    results = TestResults(config.folder, config.n_resamples, trained.seed)
+    check_columns([datamodule.table], config.subgroups)
+    results = TestResults(config.folder, config.n_resamples, trained.seed, config.subgroups)
     stopwatch = Stopwatch()
     callbacks = [stopwatch, RunRecord(config.folder, trained.seed, stopwatch), results]
     callbacks += [ConfusionMatrixFigure(), WorstMistakesFigure(), EpochLines()]
     trainer = trainers.build_trainer(trainer_config, config.folder, callbacks, logger=False)
-    own = data if own_images else _at_hand(trained.data, data)
-    validation = _validation(trainer, classifier, own, trained.split) if on_val else None
+    of_run = datamodule.data if own_images else _at_hand(trained.data, datamodule.data)
+    validation = _validation(trainer, classifier, of_run, trained.split) if on_val else None
     chosen = decide(classifier, config.tau, config.thresholds, validation)
     trainer.test(classifier, datamodule=datamodule, verbose=False)
-    results.write_metrics({"decision": chosen} if chosen else {})
-    screen.print_results(results.estimates, config.folder)
+    lost = {}
+    if is_another_set and len(checkpoints) == 1 and config.tta == "none" and not chosen:
+        given = (checkpoints[0], datamodule, config.n_resamples)
+        lost = after_test.lost_elsewhere(classifier, *given)
+    results.write_metrics(_found(chosen, lost))
+    screen.print_results(results.estimates, config.folder, results.subgroups)
+    if lost:
+        screen.print_drops(datamodule.index.root.name, lost)
     screen.print_profile(config.folder)
     return TrainResult(config.folder, results.estimates)
+
+
+def _opened(
+    config: EvaluateConfig, trained: TrainConfig, classes: list[str], checkpoint: Path
+) -> "XrayDataModule":
+    """The images to test, split, and shown on the screen."""
+    from cxr_lightning import screen
+    from cxr_lightning.data.datamodule import XrayDataModule
+    from cxr_lightning.trained import as_trained, check_classes
+
+    data, split = _images(config, trained)
+    data = as_trained(data, trained.data, classes)
+    datamodule = XrayDataModule(data, None if config.subset == "all" else split)
+    if config.subset != "all":
+        datamodule.tested_split = config.subset
+    datamodule.prepare_data()
+    if "name" in config.data and config.subset == "test" and "name" not in config.split:
+        datamodule.test_all_without_test_folder()
+    datamodule.setup()
+    screen.print_data(datamodule)
+    check_classes(datamodule, classes, checkpoint)
+    return datamodule
+
+
+def _found(decision: dict[str, Any], lost: "dict[str, Drop]") -> dict[str, Any]:
+    """What metrics.json has besides metrics."""
+    about: dict[str, Any] = {"decision": decision} if decision else {}
+    return about | ({"lost": {k: asdict(drop) for k, drop in lost.items()}} if lost else {})
 
 
 def _images(config: EvaluateConfig, trained: TrainConfig) -> tuple[DataConfig, SplitConfig]:

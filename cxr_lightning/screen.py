@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from pytorch_lightning.utilities import rank_zero_only
@@ -10,8 +10,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from cxr_lightning.contrasts import above_or_below
 from cxr_lightning.data.datamodule import XrayDataModule
-from cxr_lightning.metrics import Estimate
+from cxr_lightning.metrics import Estimate, Floats
+
+if TYPE_CHECKING:
+    from cxr_lightning.audit.ladder import Ladder
+    from cxr_lightning.external import Drop
 
 MUCH_WAITING = 0.2
 SHOWN_PER_CLASS = ("recall", "precision", "f1")
@@ -44,8 +49,10 @@ def print_data(datamodule: XrayDataModule) -> None:
 
 
 @rank_zero_only
-def print_results(estimates: Mapping[str, Estimate], folder: Path) -> None:
-    """Overall metrics, then one row per class, in percent with 95% intervals."""
+def print_results(
+    estimates: Mapping[str, Estimate], folder: Path, strata: pd.DataFrame | None = None
+) -> None:
+    """Overall metrics, one row per class, in percent with 95% intervals; then the subgroups."""
     console = Console()
     overall = Table("metric", "value", "95% interval", "n", title="test")
     per_class: dict[str, dict[str, Estimate]] = {}
@@ -61,12 +68,61 @@ def print_results(estimates: Mapping[str, Estimate], folder: Path) -> None:
         cells = [_percent(metrics[name]) for name in SHOWN_PER_CLASS]
         table.add_row(class_name, str(metrics["recall"].n), *cells)
     console.print(table)
+    _print_subgroups(strata)
     console.print("All metrics, and how each interval was found: metrics.json")
     _print_path(console, "Results:", folder)
 
 
 @rank_zero_only
-def print_speed(summary: Mapping[str, Any]) -> None:
+def print_ladder(ladder: "Ladder", probabilities: Floats) -> None:
+    """How good nothing is: the highest rung, and how far the network is above it."""
+    highest = ladder.highest
+    found, above = ladder.estimates[highest.key]["accuracy"], ladder.above(highest, probabilities)
+    Console().print(
+        f"How good is nothing: {highest.name}: {_percent(found)}% accuracy. This network is "
+        f"{above_or_below(above)}. All rungs: ladder.json",
+        highlight=False,
+        markup=False,
+    )
+
+
+@rank_zero_only
+def print_drops(name: str, lost: "Mapping[str, Drop]", strata: pd.DataFrame | None = None) -> None:
+    """What a network reaches on another hospital's images, beside what it reaches on its own."""
+    table = Table("metric", name, "own test images", "drop", title=f"other images: {name}")
+    for metric, drop in lost.items():
+        points = f"{100 * drop.difference.value:.1f} ({drop.difference.limits})"
+        own, other = (f"{_percent(e)} n={e.n}" for e in (drop.internal, drop.external))
+        table.add_row(metric, other, own, points)
+    Console().print(table)
+    _print_subgroups(strata)
+
+
+def _print_subgroups(found: pd.DataFrame | None) -> None:
+    """Accuracy by stratum, the worst first; subgroups.csv has the other metrics."""
+    if found is None or not len(found):
+        return
+    table = Table("subgroup", "n", "patients", "accuracy", "balanced accuracy", title="subgroups")
+    for row in found.to_dict("records"):
+        cells = [_limits(row, name) for name in ("accuracy", "balanced_accuracy")]
+        cells = [str(row["note"]), ""] if row["note"] else cells
+        table.add_row(
+            Text(f"{row['column']}={row['stratum']}"),
+            *map(str, (row["n"], row["patients"])),
+            *cells,
+        )
+    Console().print(table)
+
+
+@rank_zero_only
+def print_end(speed: Mapping[str, Any], folder: Path) -> None:
+    """How fast the training was, and where profile and dashboard are."""
+    _print_speed(speed)
+    print_profile(folder)
+    _print_path(Console(), "Dashboard: tensorboard --logdir", folder)
+
+
+def _print_speed(summary: Mapping[str, Any]) -> None:
     """Images per second of the training, how much of it waited for data, and memory."""
     if not summary["epochs"]:
         return  # the training was done in an earlier process
@@ -81,12 +137,6 @@ def print_speed(summary: Mapping[str, Any]) -> None:
     if summary["data_wait"] > MUCH_WAITING:
         text += ". A larger data.num_workers may help."
     Console().print(text, highlight=False)
-
-
-@rank_zero_only
-def print_dashboard(folder: Path) -> None:
-    """How to open the run in TensorBoard."""
-    _print_path(Console(), "Dashboard: tensorboard --logdir", folder)
 
 
 @rank_zero_only
@@ -119,6 +169,14 @@ def _print_path(console: Console, what: str, path: Path, more: str = "") -> None
     """Relative where it lies below this folder; never wrapped, so that it can be copied."""
     shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
     console.print(f"{what} {shown}{more}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _limits(row: Mapping[Any, Any], name: str) -> str:
+    values = [row.get(f"{name}{end}") for end in ("", "/low", "/high")]
+    value, low, high = (None if v is None or pd.isna(v) else 100 * float(v) for v in values)
+    if value is None:
+        return "undefined"
+    return f"{value:.1f}" if low is None or high is None else f"{value:.1f} ({low:.1f}–{high:.1f})"
 
 
 def _decimal(estimate: Estimate) -> tuple[str, str]:

@@ -61,7 +61,7 @@ def _train(config: TrainConfig) -> TrainResult:
     prepare()
     from pytorch_lightning import seed_everything
 
-    from cxr_lightning import assemble, screen, trainers
+    from cxr_lightning import after_test, assemble, screen, trainers
     from cxr_lightning.callbacks.curves import Curves
     from cxr_lightning.callbacks.dashboard import Dashboard
     from cxr_lightning.callbacks.metrics_file import TestResults
@@ -80,10 +80,11 @@ def _train(config: TrainConfig) -> TrainResult:
     screen.print_data(datamodule)
     assemble.check_data(config, datamodule)
     assemble.check_same_images(config, datamodule)
+    others = after_test.other_sets(config, datamodule)
     has_val = trainers.validates(config.trainer, len(datamodule.rows("val")))
     classifier = assemble.build_classifier(config, datamodule, has_val)
     pruning = trainers.build_pruning(config)
-    results = TestResults(config.folder, config.n_resamples, config.seed)
+    results = TestResults(config.folder, config.n_resamples, config.seed, config.subgroups)
     stopwatch, curves = Stopwatch(), Curves(config.folder)
     record = RunRecord(config.folder, config.seed, stopwatch)
     hparams, values = assemble.flat_hparams(config), config.model_dump(mode="json")
@@ -121,14 +122,13 @@ def _train(config: TrainConfig) -> TrainResult:
         trainer.validate(classifier, datamodule=datamodule, **given)
         validation = {name: value.item() for name, value in trainer.callback_metrics.items()}
     trainer.test(classifier, datamodule=datamodule, **given)
+    screen.print_results(results.estimates, config.folder, results.subgroups)
+    after_test.compare(config, classifier, datamodule, others)
     name = Path(checkpoint).name if checkpoint else "last"
     results.write_metrics(
         {"tested": {"checkpoint": name, "epoch": epoch}, "validation": validation}
     )
-    screen.print_results(results.estimates, config.folder)
-    screen.print_speed(stopwatch.summary())
-    screen.print_profile(config.folder)
-    screen.print_dashboard(config.folder)
+    screen.print_end(stopwatch.summary(), config.folder)
     return TrainResult(config.folder, results.estimates)
 
 

@@ -13,8 +13,10 @@ FOLDERS = ["COVID19", "NORMAL", "PNEUMONIA", "TURBERCULOSIS"]  # as Kaggle spell
 N_TRAIN, N_VAL, N_TEST = [24, 30, 40, 20], [2, 2, 2, 2], [5, 6, 8, 4]
 SUM_TEST = 23  # odd, so that two processes do not get equal shares
 LEARNING = ["trainer.max_epochs=8", "optim.lr=0.003", "data.batch_size=8", "split.val_fraction=0.2"]
-BARE = ["callbacks=none", "logger=none"]
+NO_LADDER = "ladder_minutes=0"
+BARE = ["callbacks=none", "logger=none", NO_LADDER]
 CHECKPOINTS_ONLY = [
+    NO_LADDER,
     "logger=none",
     "callbacks.progress=null",
     "callbacks.augmentation=null",

@@ -1,5 +1,6 @@
 """What a test leaves in the run folder: predictions.csv and metrics.json."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -11,6 +12,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from cxr_lightning.metrics import Estimate, confusion_matrix, estimate
 from cxr_lightning.runs.writing import write_csv, write_json
+from cxr_lightning.subgroups import columns_of, subgroups
 
 if TYPE_CHECKING:
     from cxr_lightning.data.datamodule import XrayDataModule
@@ -22,8 +24,12 @@ class TestResults(Callback):
 
     __test__ = False  # for pytest: this is no class of tests
 
-    def __init__(self, folder: Path, n_resamples: int, seed: int) -> None:
+    def __init__(
+        self, folder: Path, n_resamples: int, seed: int, columns: Sequence[str] | None = None
+    ) -> None:
+        """`columns` of the images' table make subgroups, see `subgroups.columns_of`."""
         self.folder, self.n_resamples, self.seed = folder, n_resamples, seed
+        self.columns, self.subgroups = columns, pd.DataFrame()
         self.estimates: dict[str, Estimate] = {}
         self._metrics: dict[str, Any] = {}
 
@@ -62,8 +68,16 @@ class TestResults(Callback):
             predicted=[classes[k] for k in predictions.predicted],
         )
         probabilities = pd.DataFrame(predictions.probabilities, columns=classes, index=frame.index)
-        further = table.iloc[:, 5:]  # view, sex, age …, as the manifest has them
+        further = table.iloc[:, 4:]  # source, view, sex, age …, as the manifest has them
         write_csv(self.folder / "predictions.csv", frame.join(probabilities).join(further))
+        self.subgroups = subgroups(
+            *(table, predictions.labels, predictions.probabilities, classes),
+            columns_of(table, self.columns),
+            n_resamples=self.n_resamples,
+            seed=self.seed,
+        )
+        if len(self.subgroups):
+            write_csv(self.folder / "subgroups.csv", self.subgroups)
 
     @rank_zero_only
     def write_metrics(self, tested: dict[str, Any] | None = None) -> None:

@@ -6,7 +6,6 @@ only ever appended, and become visible when `rows.csv` is replaced in one step; 
 lock, and a build that was cut off costs nothing but its unfinished tail.
 """
 
-import hashlib
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,10 +23,16 @@ from rich.markup import escape
 from rich.progress import track
 
 from cxr_lightning.data import decode
+from cxr_lightning.data.known_files import (
+    FILE_KEY,
+    add_known,
+    digest,
+    read_known,
+    stat_files,
+    unknown,
+)
 from cxr_lightning.errors import DataError
 from cxr_lightning.machine import usable_cores
-
-FILE_KEY = {"path": "str", "bytes": "int64", "mtime_ns": "int64"}
 
 
 @dataclass
@@ -79,17 +84,17 @@ def open_store(
     and path → reason for the others.
     Raises `DataError` where `cache_dir` cannot be written.
     """
-    wanted, unreadable = _stat(root, paths)
+    wanted, unreadable = stat_files(root, paths)
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
         white = white or _find_white(cache_dir, root, wanted)
         how = f"{size_px}|grey|{decode.VERSION}" + (f"|white={white}" if white else "")
         how += f"|{contrast}" if contrast != "none" else ""
         real = root.resolve()
-        folder = cache_dir / f"{real.name}-{size_px}px-{_digest(f'{real}|{how}')[:12]}"
+        folder = cache_dir / f"{real.name}-{size_px}px-{digest(f'{real}|{how}')[:12]}"
         folder.mkdir(exist_ok=True)
         known = _read_rows(folder, size_px)
-        if len(_unknown(wanted, known)):
+        if len(unknown(wanted, known)):
             with _locked(folder):
                 read = partial(
                     decode.decode_or_reason, size_px=size_px, white=white, contrast=contrast
@@ -100,7 +105,7 @@ def open_store(
         raise DataError(cache_message(cache_dir, error)) from error
     found = wanted.merge(known, on=list(FILE_KEY))
     # Equal keys are equal pixels in equal order.
-    key = _digest(found[list(FILE_KEY)].to_csv(index=False) + how)[:16]
+    key = digest(found[list(FILE_KEY)].to_csv(index=False) + how)[:16]
     return Pixels(folder / "pixels.u8", size_px, found["row"].to_numpy(), key, white), unreadable
 
 
@@ -124,55 +129,21 @@ def cache_message(cache_dir: Path, error: OSError) -> str:
     )
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _stat(root: Path, paths: Sequence[str]) -> tuple[pd.DataFrame, dict[str, str]]:
-    files, unreadable = [], {}
-    for path in paths:
-        try:
-            stat = (root / path).stat()
-            files.append((path, stat.st_size, stat.st_mtime_ns))
-        except OSError as error:  # a link to nowhere
-            unreadable[path] = error.strerror or str(error)
-    return pd.DataFrame(files, columns=list(FILE_KEY)).astype(FILE_KEY), unreadable
-
-
-def _read_known(file: Path, column: str) -> pd.DataFrame:
-    """The files that earlier calls looked at, and one number of each."""
-    types = {**FILE_KEY, column: "int64"}
-    if not file.exists():
-        return pd.DataFrame(columns=list(types)).astype(types)
-    return pd.read_csv(file, dtype=types, keep_default_na=False, encoding="utf-8")
-
-
-def _add_known(file: Path, known: pd.DataFrame, new: pd.DataFrame) -> None:
-    part = file.with_name(f".{file.name}.{os.getpid()}.part")
-    pd.concat([known, new], ignore_index=True).to_csv(part, index=False, encoding="utf-8")
-    part.replace(file)
-
-
-def _unknown(wanted: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
-    is_new = wanted.merge(known, on=list(FILE_KEY), how="left", indicator=True)["_merge"] != "both"
-    return wanted[is_new.to_numpy()]
-
-
 def _find_white(cache_dir: Path, root: Path, wanted: pd.DataFrame) -> int | None:
     """The white of the set, None where no file has 16 bits; looks at a file once in its life."""
     real = root.resolve()
-    file = cache_dir / f"{real.name}-white-{_digest(str(real))[:12]}.csv"
-    known = _read_known(file, "white")
-    new = _unknown(wanted, known)
+    file = cache_dir / f"{real.name}-white-{digest(str(real))[:12]}.csv"
+    known = read_known(file, {"white": "int64"})
+    new = unknown(wanted, known)
     if len(new):
         new = new.assign(white=whites_of([root / path for path in new["path"]]))
-        _add_known(file, known, new)
+        add_known(file, known, new)
     whites = wanted.merge(pd.concat([known, new]), on=list(FILE_KEY))["white"]
     return int(max(whites, default=0)) or None
 
 
 def _read_rows(folder: Path, size_px: int) -> pd.DataFrame:
-    rows, pixels = _read_known(folder / "rows.csv", "row"), folder / "pixels.u8"
+    rows, pixels = read_known(folder / "rows.csv", {"row": "int64"}), folder / "pixels.u8"
     # Pixels that someone deleted, or that a power cut lost, are decoded again.
     stored = pixels.stat().st_size // size_px**2 if pixels.exists() else 0
     return rows[rows["row"] < stored]
@@ -197,7 +168,7 @@ def _decode(
 ) -> dict[str, str]:
     """Append the pixels that are not there; what is decoded when an interrupt comes is kept."""
     known = _read_rows(folder, size_px)  # another process may just have decoded some
-    files = _unknown(wanted, known)
+    files = unknown(wanted, known)
     unreadable: dict[str, str] = {}
     added: list[int] = []  # positions in `files`, in the order of their rows
     first = 0 if known.empty else int(known["row"].max()) + 1
@@ -218,5 +189,5 @@ def _decode(
             file.flush()
             os.fsync(file.fileno())
             new = files.iloc[added].assign(row=np.arange(first, first + len(added)))
-            _add_known(folder / "rows.csv", known, new)
+            add_known(folder / "rows.csv", known, new)
     return unreadable

@@ -27,7 +27,7 @@ PLACES = ("data.root=", "data.manifest=")
 LOCK_S = 45  # longer than the 30 s that a job may take to end after SIGTERM
 # They change no number, so a run can be resumed with other values of them.
 KEYS_IGNORED_ON_RESUME = (
-    *("name", "folder", "search"),
+    *("name", "folder", "search", "ladder_minutes"),
     *("data.cache_dir", "data.num_workers", "trainer.profiler"),
 )
 
@@ -167,7 +167,10 @@ def _refuse_another_run(
     differing = [
         f"{key}={recorded.get(key, '(not set)')} (now {wanted.get(key, '(not set)')})"
         for key in dict.fromkeys([*recorded, *wanted])
-        if recorded.get(key) != wanted.get(key) and not key.startswith(KEYS_IGNORED_ON_RESUME)
+        if recorded.get(key) != wanted.get(key)
+        and not key.startswith(KEYS_IGNORED_ON_RESUME)
+        # A key that is newer than the run, and asks for nothing.
+        and (key in recorded or wanted[key] not in (None, [], {}))
     ]
     if images_key and differing and all(one.startswith(PLACES) for one in differing):
         record = folder / "run.json"

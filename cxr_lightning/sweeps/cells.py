@@ -118,13 +118,16 @@ def finished_runs(folder: Path, plan: Plan) -> list[Run]:
     ]
 
 
-def find_cells(plan: Plan, runs: Sequence[Run]) -> list[Cell]:
-    """Every cell of the plan, finished or not, in its order; each trial of a search is one."""
+def find_cells(plan: Plan, runs: Sequence[Run], file: str = PREDICTIONS) -> list[Cell]:
+    """Every cell of the plan, finished or not, in its order; each trial of a search is one.
+
+    file: the predictions, in a run's folder; those of another set of images if it is another file.
+    """
     done, jobs_of = {run.job.name: run for run in runs}, dict[tuple[str, object], list[Job]]()
     for job in plan.jobs:
         name = job.name if plan.is_search else cell_name(dict(job.cell))
         jobs_of.setdefault((name, job.cell), []).append(job)
-    return [_cell(name, jobs, done) for (name, _), jobs in jobs_of.items()]
+    return [_cell(name, jobs, done, file) for (name, _), jobs in jobs_of.items()]
 
 
 def cell_name(values: dict[str, str]) -> str:
@@ -140,7 +143,7 @@ def cell_name(values: dict[str, str]) -> str:
     return ", ".join(words) or "all runs"
 
 
-def _cell(name: str, jobs: Sequence[Job], done: dict[str, Run]) -> Cell:
+def _cell(name: str, jobs: Sequence[Job], done: dict[str, Run], file: str) -> Cell:
     n_parts = len({_part(job) for job in jobs})
     of_seed: dict[str, list[Job]] = {}
     for job in jobs:
@@ -148,9 +151,9 @@ def _cell(name: str, jobs: Sequence[Job], done: dict[str, Run]) -> Cell:
     seeds, left_out = [], []
     for seed, its_jobs in of_seed.items():
         runs = [done[job.name] for job in its_jobs if job.name in done]
-        runs = [run for run in runs if (run.folder / PREDICTIONS).exists()]
+        runs = [run for run in runs if (run.folder / file).exists()]
         if len(runs) == n_parts:
-            seeds.append(_pool(runs))
+            seeds.append(pooled(runs, file))
         elif runs:
             left_out.append(
                 f"“{name}”{', seed ' if seed else ''}{seed} is left out until all its folds and "
@@ -163,14 +166,19 @@ def _part(job: Job) -> str:
     return " ".join(job.values.get(key, "") for key in PARTS)
 
 
-def _pool(runs: list[Run]) -> Seed:
+def pooled(runs: list[Run], file: str, rung: str = "") -> Seed:
+    """The predictions in `file` of a seed's runs, one after the other; of a rung, if one is named.
+
+    Raises OSError where a run lacks the file.
+    """
     classes, tests, probabilities = runs[0].classes, [], []
     for run in sorted(runs, key=lambda run: _part(run.job)):
         # All text: a patient may be called 007.
         text: dict[str, Any] = {"dtype": str, "keep_default_na": False, "encoding": "utf-8"}
-        frame = pd.read_csv(run.folder / PREDICTIONS, **text).sort_values("path")
+        frame = pd.read_csv(run.folder / file, **text).sort_values("path", kind="stable")
+        frame = frame[frame["rung"] == rung] if rung else frame
         tests.append(frame[["path", "group", "label"]].assign(part=_part(run.job)))
         probabilities.append(frame[classes].to_numpy(dtype=np.float64))
-    pooled = pd.concat(tests, ignore_index=True)
-    labels = pd.Index(classes).get_indexer(pd.Index(pooled["label"])).astype(np.int64)
-    return Seed(runs, pooled, labels, np.concatenate(probabilities))
+    together = pd.concat(tests, ignore_index=True)
+    labels = pd.Index(classes).get_indexer(pd.Index(together["label"])).astype(np.int64)
+    return Seed(runs, together, labels, np.concatenate(probabilities))

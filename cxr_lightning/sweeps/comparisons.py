@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from cxr_lightning import metrics
+from cxr_lightning.contrasts import Interval, contrast, holm, sign_flip
 from cxr_lightning.metrics import Floats
 from cxr_lightning.sweeps.cells import Cell, Seed
-from cxr_lightning.sweeps.contrasts import Interval, contrast, holm, sign_flip
 
 ALL_PAIRS_UP_TO = 8  # cells: 28 pairs; of more, those with the best cell are shown
 COMPARED = {"accuracy": "accuracy", "f1_macro": "macro F1"}

@@ -1,7 +1,5 @@
 """The test images that most runs of a sweep get wrong, as thumbnails."""
 
-import base64
-import io
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from pathlib import Path
@@ -9,12 +7,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
-from cxr_lightning.data.decode import UnreadableImageError, decode
+from cxr_lightning.pages.thumbnails import thumbnail
 from cxr_lightning.sweeps.cells import Cell
 
-SHOWN, SIZE_PX = 24, 144
+SHOWN = 24
 
 
 def common_mistakes(cells: Sequence[Cell]) -> list[dict[Hashable, Any]]:
@@ -46,15 +43,5 @@ def common_mistakes(cells: Sequence[Cell]) -> list[dict[Hashable, Any]]:
         called = Counter(name for name in image["called"] if name != image["label"])
         image["called"] = dict(called.most_common())
         file = Path(image["root"]) / image["path"]
-        image["thumbnail"] = _thumbnail(file, white[image["root"]]) if image["root"] else None
+        image["thumbnail"] = thumbnail(file, white[image["root"]]) if image["root"] else None
     return mistakes
-
-
-def _thumbnail(file: Path, white: int | None) -> str | None:
-    try:
-        pixels = decode(file, SIZE_PX, white)
-    except (UnreadableImageError, OSError):
-        return None
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "WEBP", quality=70)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -10,13 +10,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cxr_lightning.contrasts import Interval
+from cxr_lightning.pages import charts
+from cxr_lightning.pages.template import rendered
 from cxr_lightning.runs.writing import write_text
-from cxr_lightning.sweeps import charts
 from cxr_lightning.sweeps.cells import Cell
 from cxr_lightning.sweeps.comparisons import COMPARED, Comparison, Effect, comparisons, effects
-from cxr_lightning.sweeps.contrasts import Interval
+from cxr_lightning.sweeps.elsewhere import Elsewhere
 from cxr_lightning.sweeps.mistakes import common_mistakes
-from cxr_lightning.sweeps.table import Tables, print_tables, read_tables, rendered, write_tables
+from cxr_lightning.sweeps.nulls import Nulls
+from cxr_lightning.sweeps.table import Tables, print_tables, read_tables, write_tables
 from cxr_lightning.sweeps.together import all_seeds_together
 
 CURVES = {
@@ -60,7 +63,9 @@ def write_page(folder: Path, tables: Tables) -> Path:
         tables = _only(tables, study.best if study else [])
     if tables.sets:
         content |= _of_cells(tables)
-    write_text(folder / "report.html", rendered("page.html.j2", {**content, "tables": tables}))
+    write_text(
+        folder / "report.html", rendered("sweeps/page.html.j2", {**content, "tables": tables})
+    )
     return folder / "report.html"
 
 
@@ -114,6 +119,9 @@ def _of_cells(tables: Tables) -> dict[str, Any]:
         "mean_charts": [_means(tables, cells, metric) for metric in COMPARED],
         "effect_charts": [_effects(found, metric) for metric in COMPARED] if found else [],
         "curve_charts": _curves(cells),
+        "above": [_above(nulls, cells) for nulls in tables.nulls],
+        "verdicts": [n.sentences([c for c in cells if c in n.tested.cells]) for n in tables.nulls],
+        "external_charts": [_external(tables, cells, one) for one in tables.elsewhere],
     }
 
 
@@ -159,7 +167,29 @@ def _means(tables: Tables, cells: Sequence[Cell], metric: str) -> charts.Chart:
     line = None
     if len(tables.sets) == 1 and metric == "accuracy":
         line = (tables.sets[0].largest_class[1], "always the largest class")
-    return charts.intervals(f"Test {COMPARED[metric]}", rows, label, line, dots)
+    ladder = tables.nulls[0].rows(metric) if len(tables.nulls) == 1 else None
+    return charts.intervals(f"Test {COMPARED[metric]}", rows, label, line, dots=dots, below=ladder)
+
+
+def _above(nulls: Nulls, cells: Sequence[Cell]) -> pd.DataFrame:
+    """By how much each cell is more accurate than each rung."""
+    return pd.DataFrame(
+        [
+            {"cell": cell.name} | {rung: _points(d) for rung, d in nulls.above[cell.name].items()}
+            for cell in cells
+            if cell.name in nulls.above
+        ]
+    )
+
+
+def _external(tables: Tables, cells: Sequence[Cell], one: Elsewhere) -> charts.Chart:
+    own = {cell.name: t for t in tables.sets for cell in t.cells}
+    points = {}
+    for cell in cells:
+        if (there := one.mean(cell.name, "accuracy")) is not None:
+            points[cell.name] = (own[cell.name].mean(cell, "accuracy"), there)
+    labels = ("test accuracy on the own images, percent", f"accuracy on {one.name}, percent")
+    return charts.against(f"Accuracy here and on {one.name}", points, labels)
 
 
 def _effects(found: Sequence[Effect], metric: str) -> charts.Chart:

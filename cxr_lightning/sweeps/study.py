@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from optuna.trial import TrialState
 from optuna.visualization import matplotlib as optuna_charts
 
+from cxr_lightning.pages.charts import Chart, chart
 from cxr_lightning.runs.database import open_storage
-from cxr_lightning.sweeps.charts import Chart, chart
 from cxr_lightning.sweeps.plan import Plan
 from cxr_lightning.sweeps.table import short
 from cxr_lightning.sweeps.trials import best_as_text, best_trials, counted, job_of

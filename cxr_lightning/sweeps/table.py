@@ -2,19 +2,24 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from cxr_lightning.pages.template import rendered
 from cxr_lightning.runs.folder import failure, job_state
-from cxr_lightning.runs.writing import write_csv, write_text
+from cxr_lightning.runs.writing import read_json, write_csv, write_text
 from cxr_lightning.sweeps.cells import PARTS, VALIDATION, Cell, Run, find_cells, finished_runs
 from cxr_lightning.sweeps.comparisons import SameTests, same_tests
+from cxr_lightning.sweeps.elsewhere import FOLDER, Elsewhere, find_elsewhere
+from cxr_lightning.sweeps.nulls import Nulls, find_nulls
 from cxr_lightning.sweeps.plan import Job, Plan, read_plan
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 HEADLINES = {
     VALIDATION: "validation macro F1",
@@ -33,7 +38,8 @@ NOT_ON_SCREEN = ("macro precision", "macro recall", "n", "epochs", "s/epoch", "e
 class Tables:
     """What a sweep's tables show. jobs, cells: numbers, the best by validation first.
 
-    of_cells, sets: the cells in the order of the sweep, and by what they were tested on.
+    of_cells, sets: the cells in the order of the sweep, and by what they were tested on. nulls: the
+    null ladder of each of these sets, with_intervals only. elsewhere: other hospitals' images.
     """
 
     plan: Plan
@@ -41,6 +47,8 @@ class Tables:
     sets: list[SameTests]
     jobs: pd.DataFrame
     cells: pd.DataFrame
+    nulls: list[Nulls] = field(default_factory=list)
+    elsewhere: list[Elsewhere] = field(default_factory=list)
 
     @property
     def has_replicates(self) -> bool:
@@ -57,6 +65,11 @@ class Tables:
         """The cells as text: `91.2 ± 0.8% (88.0–93.4)`."""
         return _texts(self.cells, self.plan, None)
 
+    def best_of(self, tested: SameTests) -> list[Cell]:
+        """The cell of this set that stands first in the tables: the best by validation."""
+        by_name = {cell.name: cell for cell in tested.cells}
+        return [by_name[name] for name in self.cells["cell"] if name in by_name][:1]
+
     @property
     def notes(self) -> list[str]:
         """What must be read beside the numbers, in sentences."""
@@ -65,7 +78,7 @@ class Tables:
         collapsed = finished.groupby("collapsed")["job"] if len(finished) else ()
         pooled = [key for key in PARTS if key in self.plan.swept]
         content = {"tables": self, "chosen": chosen, "collapsed": collapsed, "pooled": pooled}
-        return rendered("notes.txt.j2", content).splitlines()
+        return rendered("sweeps/notes.txt.j2", content).splitlines()
 
 
 def write_summary(folder: Path) -> None:
@@ -89,9 +102,14 @@ def read_tables(folder: Path, *, with_intervals: bool = False) -> Tables:
     sets = same_tests(cells, n)
     tested = {cell.name: t for t in sets for cell in t.cells} if with_intervals else {}
     done = {run.job.name: run for run in runs}
+    elsewhere = find_elsewhere(plan, runs, n)
     jobs = [_job(folder, job, done.get(job.name)) for job in plan.jobs]
-    rows = [_cell(cell, tested.get(cell.name)) for cell in cells]
-    return Tables(plan, cells, sets, _ranked(jobs), _ranked(rows))
+    rows = [
+        _cell(cell, tested.get(cell.name)) | _elsewhere(cell, elsewhere, with_intervals)
+        for cell in cells
+    ]
+    nulls = find_nulls(sets) if with_intervals else []
+    return Tables(plan, cells, sets, _ranked(jobs), _ranked(rows), nulls, elsewhere)
 
 
 def write_tables(folder: Path, tables: Tables) -> None:
@@ -102,6 +120,8 @@ def write_tables(folder: Path, tables: Tables) -> None:
     if tables.has_replicates:
         title = "Each cell, mean ± standard deviation over seeds (95% interval):"
         parts = [title, _markdown(tables.cell_texts), *parts]
+    for nulls in tables.nulls:
+        parts += ["How good is nothing, on the same test images:", _markdown(nulls.texts)]
     parts += ["\n".join(f"- {_escaped(note)}" for note in tables.notes)]
     write_text(folder / "summary.md", "\n\n".join(part for part in parts if part) + "\n")
 
@@ -109,33 +129,30 @@ def write_tables(folder: Path, tables: Tables) -> None:
 def print_tables(tables: Tables) -> None:
     """Print the table that fits a screen, of cells where they have several jobs, and the notes."""
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
     texts = tables.cell_texts if tables.has_replicates else tables.job_texts
     title = "Test images, " + ("mean ± sd over seeds (95%)" if tables.has_replicates else "by job")
     hidden = [*NOT_ON_SCREEN, *(tables.plan.swept if tables.plan.is_search else [])]
     texts = texts[[n for n in texts if n not in hidden and not str(n).startswith("recall/")]]
-    table, console = Table(title=title, box=None, padding=(0, 1)), Console()
-    for name in texts:
-        table.add_column(Text(str(name)), overflow="fold")
-    for row in texts.itertuples(index=False):
-        table.add_row(*map(Text, row))
-    console.print(table)
+    console = Console()
+    console.print(_as_table(texts, title))
+    for nulls in tables.nulls:
+        console.print(_as_table(nulls.texts, "How good is nothing?"))
     for note in tables.notes:
         console.print(Text(note))
 
 
-def rendered(template: str, content: Mapping[str, Any]) -> str:
-    """One of this folder's templates with its content; in HTML, text is text."""
-    environment = Environment(
-        loader=PackageLoader("cxr_lightning.sweeps", "."),
-        autoescape="html" in template,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(template).render(content)
+def _as_table(texts: pd.DataFrame, title: str) -> "Table":
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, box=None, padding=(0, 1))
+    for name in texts:
+        table.add_column(Text(str(name)), overflow="fold")
+    for row in texts.itertuples(index=False):
+        table.add_row(*map(Text, row))
+    return table
 
 
 def short(value: object) -> object:
@@ -155,7 +172,14 @@ def _job(folder: Path, job: Job, run: Run | None) -> dict[str, Any]:
     row |= {"epochs": run.record["epochs"], SECONDS: run.record[SECONDS]}
     row |= {f"tested_{k}": value for k, value in run.results.get("tested", {}).items()}
     row |= {"collapsed": run.collapsed, VALIDATION: run.validation}
-    for name, estimate in run.results["metrics"].items():
+    found = {name: run.results["metrics"][name] for name in run.results["metrics"]}
+    for file in sorted((run.folder / FOLDER).glob("*/metrics.json")):
+        there = read_json(file)["metrics"]
+        found |= {
+            f"{FOLDER}/{file.parent.name}/{name}": there[f"test/{name}"]
+            for name in ("accuracy", "balanced_accuracy")
+        }
+    for name, estimate in found.items():
         row[name] = estimate["value"]
         row[f"{name}/low"], row[f"{name}/high"] = estimate["low"], estimate["high"]
     return row
@@ -178,6 +202,22 @@ def _cell(cell: Cell, tested: SameTests | None) -> dict[str, Any]:
     return row
 
 
+def _elsewhere(cell: Cell, sets: Sequence[Elsewhere], with_intervals: bool) -> dict[str, Any]:
+    """`external/<set>/<metric>`: a cell's mean over its seeds on the images of other hospitals."""
+    row: dict[str, Any] = {}
+    for one in sets:
+        if cell.name not in one.cells:
+            continue
+        there = one.cells[cell.name]
+        for metric in ("accuracy", "balanced_accuracy"):
+            name, values = f"{FOLDER}/{one.name}/{metric}", there.values_of[metric]
+            row[name] = values.mean()
+            row[f"{name}/sd"] = values.std(ddof=1) if len(values) > 1 else np.nan
+            if with_intervals and (found := one.mean(cell.name, metric)) is not None:
+                row |= {f"{name}/low": found.low, f"{name}/high": found.high}
+    return row
+
+
 def _ranked(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """The rows by validation macro F1, highest first; as they come where there is none."""
     frame = pd.DataFrame(rows)
@@ -193,7 +233,7 @@ def _texts(numbers: pd.DataFrame, plan: Plan, with_interval: Sequence[str] | Non
     shown = numbers[named].map(lambda value: str(short(value)))
     if "seeds" in numbers:
         shown["seeds"] = numbers["seeds"].map(str) + " of " + numbers["seeds_planned"].map(str)
-    for name, title in (HEADLINES | _recalls(numbers)).items():
+    for name, title in (HEADLINES | _externals(numbers) | _recalls(numbers)).items():
         if name in numbers and numbers[name].notna().any():
             limits = with_interval is None or name in with_interval
             shown[title] = [_percent(row, name, limits) for row in numbers.to_dict("records")]
@@ -205,6 +245,12 @@ def _texts(numbers: pd.DataFrame, plan: Plan, with_interval: Sequence[str] | Non
     if "status" in numbers and (numbers["status"] != "finished").any():
         shown["status"], shown["error"] = numbers["status"], numbers["error"].fillna("")
     return shown
+
+
+def _externals(numbers: pd.DataFrame) -> dict[str, str]:
+    """The columns of accuracy on other hospitals' images."""
+    names = [n for n in map(str, numbers) if n.startswith(f"{FOLDER}/") and n.endswith("/accuracy")]
+    return {name: f"accuracy on {name.split('/')[1]}" for name in names}
 
 
 def _recalls(numbers: pd.DataFrame) -> dict[str, str]:

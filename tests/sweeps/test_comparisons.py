@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import binom, t
 from written_sweeps import cell
 
+from cxr_lightning.contrasts import Interval, contrast, holm
 from cxr_lightning.metrics import clopper_pearson
 from cxr_lightning.sweeps.comparisons import (
     Comparison,
@@ -15,7 +16,6 @@ from cxr_lightning.sweeps.comparisons import (
     effects,
     same_tests,
 )
-from cxr_lightning.sweeps.contrasts import Interval, contrast, holm
 
 
 def sweep(

@@ -8,8 +8,8 @@ import pytest
 from scipy.stats import binom, binomtest, t
 from written_sweeps import cell
 
+from cxr_lightning.contrasts import contrast, holm, sign_flip
 from cxr_lightning.sweeps.comparisons import SameTests, comparisons, same_tests
-from cxr_lightning.sweeps.contrasts import contrast, holm, sign_flip
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom, norm, t
 
+from cxr_lightning.contrasts import Interval, contrast, holm
 from cxr_lightning.metrics import Floats, resample_patients
-from cxr_lightning.sweeps.contrasts import Interval, contrast, holm
 
 N_SWEEPS = 1000  # of a simulation
 # More false alarms than this come once in a thousand times if a sweep gives one with 5%.

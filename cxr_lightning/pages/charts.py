@@ -12,7 +12,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from cxr_lightning.sweeps.contrasts import Interval
+from cxr_lightning.contrasts import Interval
 
 WIDTH = 6.6  # inches; the page shows at least 5, so that text stays legible on a phone
 # Okabe and Ito's colours, which colour-blind readers tell apart, from dark to light. 8 markers, 7
@@ -44,12 +44,16 @@ def intervals(
     rows: Mapping[str, Interval],
     label: str,
     line: tuple[float, str] | None = None,
+    *,
     dots: Sequence[Sequence[float]] = (),
+    below: Mapping[str, Interval] | None = None,
 ) -> Chart:
     """One row per name with its value and limits; shares, drawn as percent.
 
-    line: where a vertical line stands, and what it means. dots: further values of each row.
+    line: where a vertical line stands, and what it means. dots: further values of each row. below:
+    rows to compare with, grey, under a line.
     """
+    n_above, rows = len(rows), {**rows, **(below or {})}
     figure = Figure((WIDTH, 1.1 + 0.42 * len(rows)), layout="constrained")  # no pyplot: no backend
     axes = figure.subplots()
     axes.set_yticks(range(len(rows)), list(rows), parse_math=False)  # a name may hold $
@@ -57,8 +61,12 @@ def intervals(
     axes.grid(axis="x", color="0.9")
     axes.set_axisbelow(True)
     limits = np.array([(i.low, i.high) for i in rows.values()], dtype=np.float64)  # None is nan
-    axes.hlines(range(len(rows)), limits[:, 0], limits[:, 1], color="black", linewidth=1.5)
-    axes.plot([i.value for i in rows.values()], range(len(rows)), "s", color="black")
+    colours = ["black"] * n_above + ["0.5"] * (len(rows) - n_above)
+    axes.hlines(range(len(rows)), limits[:, 0], limits[:, 1], color=colours, linewidth=1.5)
+    values = [i.value for i in rows.values()]
+    axes.scatter(values, range(len(rows)), marker="s", c=colours, s=36, zorder=3)
+    if below:
+        axes.axhline(n_above - 0.5, color="0.5", linewidth=0.8)
     for row, seeds in enumerate(dots):
         axes.plot(seeds, [row + 0.25] * len(seeds), "o", mfc="none", color="0.4", ms=4)
     if line is not None:
@@ -68,6 +76,45 @@ def intervals(
     axes.set_xlabel(label)
     words = [f"{name}: {100 * i.value:.1f} ({i.limits})" for name, i in rows.items()]
     return chart(title, figure, "; ".join(words))
+
+
+def against(
+    title: str, points: Mapping[str, tuple[Interval, Interval]], labels: tuple[str, str]
+) -> Chart:
+    """One point per name, with limits in both directions; on the dashed line both are equal."""
+    figure = Figure((WIDTH, 4.6), layout="constrained")
+    axes, words = figure.subplots(), []
+    styles = zip(cycle(COLOURS), cycle(MARKERS), strict=False)
+    for (name, (x, y)), (colour, marker) in zip(points.items(), styles, strict=False):
+        bars = [_bars(one) for one in (x, y)]
+        axes.errorbar(
+            *(x.value, y.value),
+            xerr=bars[0],
+            yerr=bars[1],
+            fmt=marker,
+            color=colour,
+            label=name,
+            ms=6,
+            linewidth=1,
+        )
+        words.append(f"{name}: {100 * x.value:.1f} and {100 * y.value:.1f}")
+    axes.plot([0, 1], [0, 1], "--", color="0.5", linewidth=0.8)
+    axes.set(xlabel=labels[0], ylabel=labels[1], xlim=(0, 1), ylim=(0, 1))
+    axes.text(0.98, 0.99, "no drop", color="0.4", fontsize=8, ha="right", va="top", rotation=25)
+    axes.grid(color="0.9")
+    axes.set_axisbelow(True)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1, symbol=""))
+    legend = figure.legend(frameon=False, fontsize=9, loc="outside lower center", ncols=2)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+    return chart(title, figure, "; ".join(words))
+
+
+def _bars(found: Interval) -> list[list[float]] | None:
+    if found.low is None or found.high is None:
+        return None
+    return [[max(0.0, found.value - found.low)], [max(0.0, found.high - found.value)]]
 
 
 def curves(title: str, cells: Mapping[str, pd.DataFrame]) -> Chart:

@@ -1,0 +1,108 @@
+"""What a run does once its network is tested: compare it with nothing, and test it elsewhere."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+from pytorch_lightning.utilities import rank_zero_only
+
+from cxr_lightning import external, screen, trainers
+from cxr_lightning.audit.ladder import ladder_of
+from cxr_lightning.callbacks.epoch_lines import EpochLines
+from cxr_lightning.callbacks.figures import ConfusionMatrixFigure, WorstMistakesFigure
+from cxr_lightning.callbacks.metrics_file import TestResults
+from cxr_lightning.config import TrainConfig
+from cxr_lightning.data.datamodule import XrayDataModule
+from cxr_lightning.models.classifier import Classifier
+from cxr_lightning.models.predictions import Predictions
+from cxr_lightning.runs.writing import write_csv, write_json
+from cxr_lightning.subgroups import check_columns
+
+LADDER = "ladder"
+
+
+def other_sets(config: TrainConfig, own: XrayDataModule) -> dict[str, XrayDataModule]:
+    """The sets of `external`, opened before any training; raises as `external.open_sets`.
+
+    And `ConfigError` for `subgroups` that no set has.
+    """
+    others = external.open_sets(config, own)
+    check_columns([own.table, *(other.table for other in others.values())], config.subgroups)
+    return others
+
+
+def compare(
+    config: TrainConfig,
+    classifier: Classifier,
+    datamodule: XrayDataModule,
+    others: dict[str, XrayDataModule],
+) -> None:
+    """Both, of a network that has just been tested on its own images."""
+    place_on_ladder(config, datamodule, classifier.predictions["test"])
+    test_elsewhere(config, classifier, datamodule, others)
+
+
+@rank_zero_only
+def place_on_ladder(
+    config: TrainConfig, datamodule: XrayDataModule, predictions: Predictions
+) -> None:
+    """Write `ladder.csv` and `ladder.json`, and say how far above the highest rung the run is."""
+    if not config.ladder_minutes:
+        return
+    given = (config.ladder_minutes, config.n_resamples, predictions.rows)
+    ladder = ladder_of(datamodule, *given)
+    if not ladder.rungs:
+        return
+    classes = list(datamodule.classes)
+    tests = ladder.tests.assign(label=[classes[k] for k in ladder.tests["label"]])
+    said = [
+        tests.assign(rung=rung.key).join(
+            pd.DataFrame(rung.probabilities, columns=classes, index=tests.index)
+        )
+        for rung in ladder.rungs
+    ]
+    write_csv(config.folder / f"{LADDER}.csv", pd.concat(said))
+    write_json(config.folder / f"{LADDER}.json", ladder.as_json(predictions.probabilities))
+    screen.print_ladder(ladder, predictions.probabilities)
+
+
+def test_elsewhere(
+    config: TrainConfig,
+    classifier: Classifier,
+    datamodule: XrayDataModule,
+    others: dict[str, XrayDataModule],
+) -> None:
+    """Test the network on each set of `external`; write its files, and print what it loses."""
+    own = tests_of(datamodule, classifier.predictions["test"])
+    for name, other in others.items():
+        folder = config.folder / external.FOLDER / name
+        folder.mkdir(parents=True, exist_ok=True)
+        results = TestResults(folder, config.n_resamples, config.seed, config.subgroups)
+        callbacks = [results, ConfusionMatrixFigure(), WorstMistakesFigure(), EpochLines()]
+        callbacks = [c for c in callbacks if trainers.can_run(config.trainer, False, False, c)]
+        trainer = trainers.build_trainer(
+            config.trainer, folder, callbacks, has_val=False, logger=False
+        )
+        trainer.test(classifier, datamodule=other, verbose=False)
+        found = tests_of(other, classifier.predictions["test"])
+        lost = external.drops(own, found, list(datamodule.classes), config.n_resamples)
+        results.write_metrics({"lost": {metric: asdict(drop) for metric, drop in lost.items()}})
+        screen.print_drops(name, lost, results.subgroups)
+
+
+def lost_elsewhere(
+    classifier: Classifier, checkpoint: Path, datamodule: XrayDataModule, n_resamples: int
+) -> dict[str, external.Drop]:
+    """What a checkpoint loses on these images against its own run's test; empty if not known."""
+    classes: list[str] = list(datamodule.classes)
+    own = external.own_tests(checkpoint, classes)
+    if own is None:
+        return {}
+    there = tests_of(datamodule, classifier.predictions["test"])
+    return external.drops(own, there, classes, n_resamples)
+
+
+def tests_of(datamodule: XrayDataModule, predictions: Predictions) -> external.Tests:
+    """Predictions with the patients of their images."""
+    groups = list(datamodule.table["group"].iloc[predictions.rows])
+    return external.Tests(predictions.labels, predictions.probabilities, groups)

@@ -1,0 +1,1 @@
+"""What in a data set misleads: leaks, duplicates, shortcuts, and how good nothing is."""

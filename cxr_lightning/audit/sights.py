@@ -1,0 +1,89 @@
+"""What each rung of the null ladder sees of a film: never the film as a reader sees it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from pytorch_lightning.utilities.seed import isolate_rng
+
+from cxr_lightning.callbacks.probe import features
+from cxr_lightning.data.facts import file_facts
+from cxr_lightning.data.store import Pixels, open_store
+from cxr_lightning.models.network import Network
+
+Floats = npt.NDArray[np.float32]
+
+SIZE_PX = 128  # at which films are looked at, whatever the size a run reads
+THUMBNAIL_PX, BORDER_PX, BINS = 16, 32, 32
+BORDER = 3  # of the 32 px of a side: what lies outside the central 80%
+CHUNK = 1000  # films, between two looks at the clock
+UNTRAINED = {"_target_": "cxr_lightning.models.backbones.NarrowResNet18", "width": 32}
+
+
+def facts(cache_dir: Path, root: Path, paths: list[str]) -> Floats:
+    """What the files say: size, aspect, bytes per pixel (as logarithms), bits; mode and format."""
+    table = file_facts(cache_dir, root, paths)
+    area = (table["width"] * table["height"]).clip(lower=1)
+    numbers = {
+        "width": np.log(table["width"].clip(lower=1)),
+        "height": np.log(table["height"].clip(lower=1)),
+        "aspect": np.log(table["width"].clip(lower=1) / table["height"].clip(lower=1)),
+        "bytes_per_px": np.log(table["bytes"].clip(lower=1) / area),
+        "bits": table["bits"],
+    }
+    names = pd.get_dummies(table[["mode", "format"]])
+    return np.column_stack([*numbers.values(), names]).astype(np.float32)
+
+
+def pixels_of(
+    cache_dir: Path, root: Path, paths: list[str], white: int | None, watch: Callable[[], None]
+) -> Pixels:
+    """The films at 128 px, decoded once; `watch` is called now and then, and may raise."""
+    for start in range(0, len(paths), CHUNK):
+        open_store(cache_dir, root, paths[start : start + CHUNK], SIZE_PX, white)
+        watch()
+    return open_store(cache_dir, root, paths, SIZE_PX, white)[0]
+
+
+def histogram(pixels: Pixels) -> Floats:
+    """The share of each of 32 bands of grey, as square roots, (n, 32)."""
+    bands = [np.bincount(pixels[i].ravel() >> 3, minlength=BINS) for i in range(len(pixels))]
+    return np.sqrt(np.stack(bands) / SIZE_PX**2).astype(np.float32)
+
+
+def thumbnail(pixels: Pixels) -> Floats:
+    """The film at 16×16 px, (n, 256), 0 to 1."""
+    return _small(pixels, THUMBNAIL_PX).reshape(len(pixels), -1)
+
+
+def border(pixels: Pixels) -> Floats:
+    """The film at 32×32 px without its central 80% in each direction, (n, 348), 0 to 1."""
+    is_border = np.ones((BORDER_PX, BORDER_PX), dtype=bool)
+    is_border[BORDER:-BORDER, BORDER:-BORDER] = False
+    return _small(pixels, BORDER_PX)[:, is_border]
+
+
+def untrained(pixels: Pixels, cache_dir: Path, watch: Callable[[], None]) -> Floats:
+    """What the last layer of an untrained ResNet-18 of half width reads, (n, 256)."""
+    with isolate_rng():
+        torch.manual_seed(0)
+        network = Network(
+            node=UNTRAINED, num_classes=2, image_size=SIZE_PX, channels=1, mean=[0.5], std=[0.25]
+        ).eval()
+    found = []
+    for start in range(0, len(pixels), CHUNK):
+        some = pixels.take(np.arange(start, min(start + CHUNK, len(pixels))))
+        found.append(features(network, some, cache_dir, 64, "32-true"))
+        watch()
+    return np.concatenate(found)
+
+
+def _small(pixels: Pixels, size_px: int) -> Floats:
+    """Means of squares, (n, size_px, size_px), 0 to 1."""
+    side = SIZE_PX // size_px
+    blocks = (pixels[i].reshape(size_px, side, size_px, side) for i in range(len(pixels)))
+    means = np.stack([b.mean(axis=(1, 3)) for b in blocks])
+    return np.asarray(means / 255, dtype=np.float32)

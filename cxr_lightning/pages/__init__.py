@@ -1,0 +1,1 @@
+"""What the pages of sweeps, runs and audits share: templates, charts and thumbnails."""
