@@ -240,6 +240,21 @@ class PredictConfig(CheckpointsConfig):
     num_workers: int | Literal["auto"]
 
 
+class AuditConfig(Section):
+    """`conf/audit.yaml`."""
+
+    name: str = Field(min_length=1)
+    folder: Folder
+    data: DataConfig
+    split: SplitConfig
+    ckpt_path: UserPath | None = None
+    trust: list[str] = []
+    ladder_minutes: float = Field(ge=0)
+    labels: bool
+    shown: int = Field(ge=0)
+    n_resamples: int = Field(ge=100)
+
+
 class ReportConfig(Section):
     """`conf/report.yaml`."""
 

@@ -24,6 +24,10 @@ class CheckpointError(CxrError):
     """A checkpoint or a file of pretrained weights is missing or does not fit."""
 
 
+class LeakError(CxrError):
+    """An audit found the same films or patients in several splits."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of a sentence about an unknown name: `; did you mean `x`?`, or a full stop."""
     close = difflib.get_close_matches(name, list(known), n=1)

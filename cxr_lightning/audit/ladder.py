@@ -37,7 +37,7 @@ from cxr_lightning.metrics import Estimate, Floats, Ints, estimate
 if TYPE_CHECKING:
     from cxr_lightning.data.datamodule import XrayDataModule
 
-VERSION = 1  # part of the cache's key
+VERSION = 2  # part of the cache's key
 MOST_FILMS = 20_000  # to fit on; of more, so many are drawn
 
 
@@ -149,7 +149,7 @@ def _computed(
             watch()
             x, groups = seen[key](), films.table["group"].to_numpy()[films.fitted]
             regression = Regression(x[:n_fitted], labels, in_bins=key == "facts")
-            strength = regression.best_strength(groups, watch)
+            strength, _ = regression.best_strength(groups, watch)
             model = regression.fitted(np.arange(n_fitted), strength)
             probabilities = np.zeros((len(films.test), films.n_classes))
             probabilities[:, model.classes_] = model.predict_proba(x[n_fitted:])

@@ -17,8 +17,8 @@ from cxr_lightning.models.network import Network
 Floats = npt.NDArray[np.float32]
 
 SIZE_PX = 128  # at which films are looked at, whatever the size a run reads
-THUMBNAIL_PX, BORDER_PX, BINS = 16, 32, 32
-BORDER = 3  # of the 32 px of a side: what lies outside the central 80%
+THUMBNAIL_PX, BINS = 16, 32
+EDGE = 12  # px of a side of 128: what lies outside the central 80%
 CHUNK = 1000  # films, between two looks at the clock
 UNTRAINED = {"_target_": "cxr_lightning.models.backbones.NarrowResNet18", "width": 32}
 
@@ -56,14 +56,26 @@ def histogram(pixels: Pixels) -> Floats:
 
 def thumbnail(pixels: Pixels) -> Floats:
     """The film at 16×16 px, (n, 256), 0 to 1."""
-    return _small(pixels, THUMBNAIL_PX).reshape(len(pixels), -1)
+    side, size = SIZE_PX // THUMBNAIL_PX, THUMBNAIL_PX
+    blocks = (pixels[i].reshape(size, side, size, side) for i in range(len(pixels)))
+    means = np.stack([b.mean(axis=(1, 3)).ravel() for b in blocks])
+    return np.asarray(means / 255, dtype=np.float32)
 
 
 def border(pixels: Pixels) -> Floats:
-    """The film at 32×32 px without its central 80% in each direction, (n, 348), 0 to 1."""
-    is_border = np.ones((BORDER_PX, BORDER_PX), dtype=bool)
-    is_border[BORDER:-BORDER, BORDER:-BORDER] = False
-    return _small(pixels, BORDER_PX)[:, is_border]
+    """Mean, spread, darkest and brightest grey of 32 stretches of the border, (n, 128), 0 to 1.
+
+    The border is 12 px wide, so the central 80% in each direction is not seen. A letter or a tag
+    in a corner changes the spread and the brightest grey of one stretch.
+    """
+    found = []
+    for i in range(len(pixels)):
+        film = pixels[i].astype(np.float32) / 255
+        sides = (film[:EDGE], film[-EDGE:], film[:, :EDGE].T, film[:, -EDGE:].T)
+        blocks = np.stack([side.reshape(EDGE, 8, -1) for side in sides])  # (4, 12, 8, 16)
+        statistics = [f(blocks, axis=(1, 3)) for f in (np.mean, np.std, np.min, np.max)]
+        found.append(np.concatenate(statistics).ravel())
+    return np.stack(found).astype(np.float32)
 
 
 def untrained(pixels: Pixels, cache_dir: Path, watch: Callable[[], None]) -> Floats:
@@ -79,11 +91,3 @@ def untrained(pixels: Pixels, cache_dir: Path, watch: Callable[[], None]) -> Flo
         found.append(features(network, some, cache_dir, 64, "32-true"))
         watch()
     return np.concatenate(found)
-
-
-def _small(pixels: Pixels, size_px: int) -> Floats:
-    """Means of squares, (n, size_px, size_px), 0 to 1."""
-    side = SIZE_PX // size_px
-    blocks = (pixels[i].reshape(size_px, side, size_px, side) for i in range(len(pixels)))
-    means = np.stack([b.mean(axis=(1, 3)) for b in blocks])
-    return np.asarray(means / 255, dtype=np.float32)

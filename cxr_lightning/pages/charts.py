@@ -105,10 +105,29 @@ def against(
     axes.set_axisbelow(True)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(PercentFormatter(1, symbol=""))
-    legend = figure.legend(frameon=False, fontsize=9, loc="outside lower center", ncols=2)
+    _legend_beneath(figure)
+    return chart(title, figure, "; ".join(words))
+
+
+def lines(title: str, of: Mapping[str, pd.Series], labels: tuple[str, str]) -> Chart:
+    """One line per name over the index of its values."""
+    figure = Figure((WIDTH, 3.2), layout="constrained")
+    axes = figure.subplots()
+    styles = zip(cycle(COLOURS), cycle(LINES), strict=False)
+    for (name, values), (colour, line) in zip(of.items(), styles, strict=False):
+        axes.plot(values.index, values, line, color=colour, label=name)
+    axes.set(xlabel=labels[0], ylabel=labels[1])
+    _legend_beneath(figure)
+    return chart(title, figure, ", ".join(of))
+
+
+def _legend_beneath(figure: Figure) -> None:
+    """Where it hides nothing; a name may hold $."""
+    legend = figure.legend(
+        frameon=False, fontsize=9, loc="outside lower center", ncols=2, handlelength=3.5
+    )
     for text in legend.get_texts():
         text.set_parse_math(False)
-    return chart(title, figure, "; ".join(words))
 
 
 def _bars(found: Interval) -> list[list[float]] | None:
@@ -132,9 +151,5 @@ def curves(title: str, cells: Mapping[str, pd.DataFrame]) -> Chart:
         words.append(f"{name} ends at {last:.3f}")
     axes.set(xlabel="epoch", ylabel=title)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    legend = figure.legend(  # beneath the chart, where it hides nothing
-        frameon=False, fontsize=9, loc="outside lower center", ncols=2, handlelength=3.5
-    )
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+    _legend_beneath(figure)
     return chart(title, figure, "; ".join(words))

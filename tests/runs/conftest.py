@@ -39,6 +39,7 @@ def settings(images: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str
         "data.num_workers=0",
         "trainer=cpu",
         "trainer.precision=32-true",
+        "ladder_minutes=0",
     ]
 
 
