@@ -28,7 +28,8 @@ def contradicted_labels(
     loss and by patient, is used. labels (n,). Each film's probabilities come from a logistic
     regression that has not seen its patient; cleanlab (Northcutt et al., J. Artif. Intell. Res.
     70 (2021) 1373) compares them with the label, class by class. Returns `row, given, suggested,
-    probability` (of the given class), the most doubtful first; None where a class has fewer than five patients.
+    probability` (of the given class), the most doubtful first; None where a class has fewer than
+    five patients.
     """
     patients = pd.DataFrame({"label": labels, "group": groups}).groupby("label")["group"].nunique()
     if patients.min() < FOLDS:
