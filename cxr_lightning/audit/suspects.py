@@ -44,7 +44,10 @@ def contradicted_labels(
         said[held_out] = regression.fitted(train, strength).predict_proba(regression.x[held_out])
     present = np.unique(labels)
     rows = find_label_issues(
-        np.searchsorted(present, labels), said, return_indices_ranked_by="self_confidence"
+        np.searchsorted(present, labels),
+        said,
+        return_indices_ranked_by="self_confidence",
+        n_jobs=1,  # its pool of processes would be told to stop as if it were the command
     )
     table = pd.DataFrame({"row": rows, "given": labels[rows]})
     table["suggested"] = present[said[rows].argmax(axis=1)]

@@ -16,6 +16,7 @@ MAGUOLO = "Maguolo & Nanni, Information Fusion 76 (2021) 1"
 DEGRAVE = "DeGrave, Janizek & Lee, Nature Machine Intelligence 3 (2021) 610"
 ZECH = "Zech et al., PLoS Medicine 15 (2018) e1002683"
 NORTHCUTT = "Northcutt, Jiang & Chuang, J. Artif. Intell. Res. 70 (2021) 1373"
+ALL_BUT_FEW, MOST = 0.95, 0.5  # of a source's films, and of a class's
 TELLING = 0.6  # an AUROC whose lower limit is above it
 
 
@@ -74,22 +75,27 @@ def _first(table: pd.DataFrame, found: Found, chosen: Sequence[bool]) -> str:
 
 
 def of_sources(table: pd.DataFrame, classes: Sequence[str]) -> list[Verdict]:
-    """Classes all of whose films come from sources that have no other class."""
-    if table["source"].nunique() < 2:
+    """Classes most of whose films come from sources that have hardly any other class."""
+    counts = pd.crosstab(table["source"], table["label"])
+    if len(counts) < 2:
         return []
-    n_classes = table.groupby("source")["label"].nunique()
-    verdicts = []
-    for label, films in table.groupby("label"):
-        sources = films["source"].unique()
-        if (n_classes[sources] == 1).all():
-            verdicts.append(
-                f"Every {classes[int(str(label))]} film comes from {some(sources, 3, '')}, and no "
-                "other class does"
-            )
-    if not verdicts:
+    shares = counts.div(counts.sum(axis=1), axis=0)
+    sentences = []
+    for label in counts.columns:
+        own = counts.index[shares[label] >= ALL_BUT_FEW]
+        share = counts.loc[own, label].sum() / counts[label].sum()
+        if share < MOST:
+            continue
+        is_pure = (shares.loc[own, label] == 1).all()
+        of = "Every" if share == 1 else f"{100 * share:.1f}% of the"
+        films, come = ("film", "comes") if share == 1 else ("films", "come")
+        which = some(map(str, own), 3, "")
+        other = "no other class does" if is_pure else "hardly any other film does"
+        sentences.append(f"{of} {classes[int(label)]} {films} {come} from {which}, and {other}.")
+    if not sentences:
         return []
-    text = ". ".join(verdicts) + (
-        ": a model can be right by recognising the archive. Test it on films of other hospitals "
+    text = " ".join(sentences) + (
+        " A model can be right by recognising the archive. Test it on films of other hospitals "
         "(external=…)."
     )
     return [Verdict("warning", "class and source", text, MAGUOLO)]

@@ -136,7 +136,7 @@ def test_a_class_from_a_source_of_its_own_is_said(
     audit = audited(clean, name="folder", manifest=manifest)
     said = [v.sentence for v in audit.verdicts if v.check == "class and source"]
     assert len(said) == 1
-    assert said[0].startswith("Every COVID19 film comes from archive, and no other class does")
+    assert said[0].startswith("Every COVID19 film comes from archive, and no other class does.")
 
 
 def test_odd_and_unreadable_films_are_listed(clean: Path, audited: Audited) -> None:
