@@ -13,6 +13,7 @@ from cxr_lightning.callbacks.figures import ConfusionMatrixFigure, WorstMistakes
 from cxr_lightning.callbacks.metrics_file import TestResults
 from cxr_lightning.config import TrainConfig
 from cxr_lightning.data.datamodule import XrayDataModule
+from cxr_lightning.errors import DataError
 from cxr_lightning.models.classifier import Classifier
 from cxr_lightning.models.predictions import Predictions
 from cxr_lightning.runs.writing import write_csv, write_json
@@ -50,7 +51,11 @@ def place_on_ladder(
     if not config.ladder_minutes:
         return
     given = (config.ladder_minutes, config.n_resamples, predictions.rows)
-    ladder = ladder_of(datamodule, *given)
+    try:
+        ladder = ladder_of(datamodule, *given)
+    except (OSError, DataError) as error:  # films that are gone by now; the run itself is whole
+        print(f"The null ladder cannot be computed: {error}")
+        return
     if not ladder.rungs:
         return
     classes = list(datamodule.classes)

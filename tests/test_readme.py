@@ -65,7 +65,9 @@ def start(words: list[str], cwd: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("command", ["cxr-train", "cxr-evaluate", "cxr-predict", "cxr-report"])
+@pytest.mark.parametrize(
+    "command", ["cxr-train", "cxr-evaluate", "cxr-predict", "cxr-report", "cxr-audit"]
+)
 def test_help_begins_with_what_a_command_does_and_three_examples(
     command: str, tmp_path: Path
 ) -> None:

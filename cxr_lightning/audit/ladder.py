@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from rich.console import Console
 
 from cxr_lightning.audit import sights
@@ -98,7 +98,14 @@ def climb(films: Films, minutes: float) -> list[Rung]:
     folder = films.cache_dir / "ladders"
     folder.mkdir(parents=True, exist_ok=True)
     key = _key(films)
-    with FileLock(folder / f"{key}.lock", timeout=max(1.0, 60 * minutes)):
+    lock = FileLock(folder / f"{key}.lock")
+    try:
+        lock.acquire(timeout=max(1.0, 60 * minutes))
+    except Timeout:
+        where = f"Another process still computes it ({folder / key}.lock)"
+        Console(stderr=True).print(f"How good is nothing? {where}.", markup=False, highlight=False)
+        return []
+    try:
         rungs = [_read(folder / f"{key}-{name}.npz", name) for name in NAMES]
         if None not in rungs:
             return [rung for rung in rungs if rung is not None]
@@ -112,7 +119,9 @@ def climb(films: Films, minutes: float) -> list[Rung]:
         except TimeIsOver:
             missing = ", ".join(list(NAMES.values())[len(found) :])
             Console(stderr=True).print(f"Out of time (ladder_minutes={minutes:g}): {missing}.")
-    return found
+        return found
+    finally:
+        lock.release()
 
 
 def _computed(

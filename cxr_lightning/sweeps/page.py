@@ -120,7 +120,7 @@ def _of_cells(tables: Tables) -> dict[str, Any]:
         "effect_charts": [_effects(found, metric) for metric in COMPARED] if found else [],
         "curve_charts": _curves(cells),
         "above": [_above(nulls, cells) for nulls in tables.nulls],
-        "verdicts": [n.sentences([c for c in cells if c in n.tested.cells]) for n in tables.nulls],
+        "verdicts": [n.sentences([c for c in cells if c.name in n.above]) for n in tables.nulls],
         "external_charts": [_external(tables, cells, one) for one in tables.elsewhere],
     }
 

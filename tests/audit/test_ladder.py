@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from small_runs import FOLDERS
 
 from cxr_lightning.audit import ladder, sights
@@ -89,6 +90,17 @@ def test_what_does_not_fit_into_the_time_is_left_out_and_found_the_next_time(
     assert "Out of time (ladder_minutes=5): grey levels, 16×16 thumbnail" in capsys.readouterr().err
     monkeypatch.setattr(sights, "histogram", slow)
     assert [rung.key for rung in climb(films, 5)] == list(NAMES)
+
+
+def test_two_processes_do_not_compute_it_twice(
+    films: Films, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = films.cache_dir / "ladders"
+    folder.mkdir(parents=True)
+    with FileLock(folder / f"{ladder._key(films)}.lock"):
+        assert climb(films, 0.01) == []
+    assert "Another process still computes it" in capsys.readouterr().err
+    assert len(climb(films, 5)) == 6
 
 
 def test_only_the_films_that_were_tested_are_compared(

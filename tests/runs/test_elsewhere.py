@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from small_runs import ALL_TRAIN, FOLDERS, SHORT, SUM_TEST, read_json
 
+from cxr_lightning import after_test
 from cxr_lightning.errors import ConfigError, DataError
 from cxr_lightning.metrics import compute_metrics
 from cxr_lightning.train import TrainResult
@@ -133,6 +134,18 @@ def test_a_wrong_set_is_refused_before_any_training(
     with pytest.raises(error, match=words):
         run(tmp_path / "run", *SHORT, *filled)
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_ladder_that_fails_costs_no_run(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def gone(*given: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory", "/films/a.png")
+
+    monkeypatch.setattr(after_test, "ladder_of", gone)
+    run(tmp_path / "run", *SHORT, "ladder_minutes=5")
+    assert "The null ladder cannot be computed: " in capsys.readouterr().out
+    assert (tmp_path / "run" / "metrics.json").exists()
 
 
 def test_two_sets_of_one_name_can_be_named(run: Run, other: Path, tmp_path: Path) -> None:

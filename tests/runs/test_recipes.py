@@ -72,6 +72,10 @@ def test_a_resumed_run_is_the_same(options: list[str], run: Run, tmp_path: Path)
         ["data.contrast=stretch", "augment=photometric"],
         ["callbacks=[default,ema,batch_norm]", "callbacks.ema.decay=0.9"],
         ["model=resnet18_narrow", "model.network.width=8"],
+        ["augment=[affine,zoom]"],
+        ["augment=[blur,erasing]"],
+        ["augment=[format]"],
+        ["callbacks=[default,soup]", "test_checkpoint=soup"],
     ],
     ids="-".join,
 )

@@ -106,7 +106,7 @@ def test_predictions_csv_has_every_test_image_once(trained: TrainResult, images:
     on_disk = sorted(str(p.relative_to(images)) for p in (images / "test").rglob("*.png"))
     assert sorted(table["path"]) == on_disk
     assert len(table) == SUM_TEST
-    assert list(table.columns) == ["path", "group", "label", "predicted", *CLASSES]
+    assert list(table.columns) == ["path", "group", "label", "predicted", *CLASSES, "source"]
     spelt = dict(zip(FOLDERS, CLASSES, strict=True))
     assert list(table["label"]) == [spelt[path.split("/")[1]] for path in table["path"]]
     np.testing.assert_allclose(table[CLASSES].sum(axis=1), 1, atol=1e-9)
