@@ -20,7 +20,7 @@ from cxr_lightning.pages.template import rendered
 from cxr_lightning.pages.thumbnails import thumbnail
 from cxr_lightning.runs.writing import write_csv, write_json, write_text
 
-HISTOGRAM_FILMS = 500  # of a class, at most
+HISTOGRAM_FILMS, MOST_SOURCES = 500, 8  # of a class or split; shown by name
 LEVEL_STYLES = {"leak": "bold red", "warning": "yellow", "note": ""}
 
 
@@ -96,28 +96,40 @@ def _counts(audit: Audit) -> pd.DataFrame:
     return counts.rename_axis("class").reset_index().map(_text)
 
 
+def _groupings(audit: Audit) -> dict[str, pd.Series]:
+    """By what files and exposures are compared: class, split, and source where there are several.
+
+    Of more than eight sources, the others are one.
+    """
+    table = audit.table
+    found = {"class": table["label"].map(dict(enumerate(audit.index.classes)))}
+    found["split"] = table["split"]
+    if table["source"].nunique() > 1:
+        most = table["source"].value_counts().index[:MOST_SOURCES]
+        found["source"] = table["source"].where(table["source"].isin(most), "other sources")
+    return found
+
+
 def _files(audit: Audit) -> pd.DataFrame:
-    """One row per class: what its files are like."""
+    """One row per class, split and source: what its files are like."""
     rows = []
-    for label, name in enumerate(audit.index.classes):
-        is_in = (audit.table["label"] == label).to_numpy()
-        facts, spread = audit.facts[is_in], audit.pixels.take(np.flatnonzero(is_in))
-        if not len(facts):
-            continue
-        kb = facts["bytes"] / 1000
-        means = [spread[i].mean() for i in range(min(len(spread), HISTOGRAM_FILMS))]
-        rows.append(
-            {
-                "class": name,
-                "n": str(len(facts)),
-                "width, px": _middle(facts["width"]),
-                "height, px": _middle(facts["height"]),
-                "kB": _middle(kb),
-                "formats and modes": _most(facts["format"] + " " + facts["mode"]),
-                "bits": _most(facts["bits"].astype(str)),
-                "mean grey": _middle(pd.Series(means)),
-            }
-        )
+    means = pd.Series([audit.pixels[i].mean() for i in range(len(audit.pixels))])
+    for kind, names in _groupings(audit).items():
+        for name in dict.fromkeys(sorted(names)):
+            is_in = (names == name).to_numpy()
+            facts = audit.facts[is_in]
+            rows.append(
+                {
+                    "films": f"{kind} {name}",
+                    "n": str(len(facts)),
+                    "width, px": _middle(facts["width"]),
+                    "height, px": _middle(facts["height"]),
+                    "kB": _middle(facts["bytes"] / 1000),
+                    "formats and modes": _most(facts["format"] + " " + facts["mode"]),
+                    "bits": _most(facts["bits"].astype(str)),
+                    "mean grey": _middle(means[is_in]),
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -141,18 +153,22 @@ def _sources(audit: Audit) -> pd.DataFrame:
     return table[most].reset_index().map(_text)
 
 
-def _exposure(audit: Audit) -> charts.Chart:
-    """The mean share of each grey level, one line per class."""
-    lines = {}
-    for label, name in enumerate(audit.index.classes):
-        rows = np.flatnonzero(audit.table["label"] == label)[:HISTOGRAM_FILMS]
-        if len(rows):
+def _exposure(audit: Audit) -> list[charts.Chart]:
+    """The mean share of each grey level, one chart per grouping, one line per class, split …"""
+    drawn = []
+    for kind, names in _groupings(audit).items():
+        lines = {}
+        for name in dict.fromkeys(sorted(names)):
+            rows = np.flatnonzero(names == name)
+            if len(rows) > HISTOGRAM_FILMS:
+                rows = np.sort(np.random.default_rng(0).choice(rows, HISTOGRAM_FILMS, False))
             films = audit.pixels.take(rows)
             bands = [np.bincount(films[i].ravel() >> 3, minlength=32) for i in range(len(rows))]
             share = np.mean(bands, axis=0) / audit.pixels.size_px**2
-            lines[name] = pd.Series(share, index=np.arange(32) * 8 + 4)
-    title = "Grey levels of each class: share of the pixels in bands of 8"
-    return charts.lines(title, lines, ("grey level", "share of pixels"))
+            lines[str(name)] = pd.Series(share, index=np.arange(32) * 8 + 4)
+        title = f"Grey levels by {kind}: mean share of the pixels in bands of 8"
+        drawn.append(charts.lines(title, lines, ("grey level", "share of pixels")))
+    return drawn
 
 
 def _duplicates(audit: Audit) -> pd.DataFrame:

@@ -17,6 +17,7 @@ DEGRAVE = "DeGrave, Janizek & Lee, Nature Machine Intelligence 3 (2021) 610"
 ZECH = "Zech et al., PLoS Medicine 15 (2018) e1002683"
 NORTHCUTT = "Northcutt, Jiang & Chuang, J. Artif. Intell. Res. 70 (2021) 1373"
 ALL_BUT_FEW, MOST = 0.95, 0.5  # of a source's films, and of a class's
+OAKDEN = "Oakden-Rayner, Academic Radiology 27 (2020) 106"
 TELLING = 0.6  # an AUROC whose lower limit is above it
 
 
@@ -162,10 +163,10 @@ def of_files(odd: pd.DataFrame, unreadable: dict[str, str]) -> list[Verdict]:
     if unreadable:
         path, reason = next(iter(unreadable.items()))
         text = f"{count(len(unreadable), 'file')} cannot be read: {path} ({reason})."
-        verdicts.append(Verdict("warning", "files", text, ""))
+        verdicts.append(Verdict("warning", "files", text, OAKDEN))
     if len(odd):
         text = f"{count(len(odd), 'film')} may be no chest film, or a bad one; look at them."
-        verdicts.append(Verdict("note", "odd films", text, ""))
+        verdicts.append(Verdict("note", "odd films", text, OAKDEN))
     return verdicts
 
 

@@ -93,11 +93,15 @@ def test_a_patient_in_two_splits_is_a_leak(clean: Path, audited: Audited) -> Non
     assert len(audit.table) == 4 * 70  # no film is left out of the audit
 
 
-def test_a_class_with_a_corner_tag_is_told_by_the_border(clean: Path, audited: Audited) -> None:
+@pytest.mark.parametrize("corner", ["top left", "bottom right", "dark"])
+def test_a_class_with_a_corner_tag_is_told_by_the_border(
+    corner: str, clean: Path, audited: Audited
+) -> None:
     for film in clean.glob("*/TURBERCULOSIS/*.png"):
         with Image.open(film) as image:
             pixels = np.array(image)
-        pixels[1:5, 1:5] = 255
+        where = slice(-6, -1) if corner == "bottom right" else slice(1, 6)
+        pixels[where, where] = 0 if corner == "dark" else 255
         Image.fromarray(pixels).save(film, compress_level=0)
     audit = audited(clean)
     assert found(audit) == {("warning", "shortcuts")}
@@ -108,15 +112,41 @@ def test_a_class_with_a_corner_tag_is_told_by_the_border(clean: Path, audited: A
     assert auroc is not None and auroc > 0.85
 
 
+def larger(film: Path, number: int) -> None:
+    with Image.open(film) as image:
+        image.resize((192, 192)).save(film, compress_level=0)
+
+
+def on_both_sides(film: Path, number: int) -> None:
+    with Image.open(film) as image:
+        image.resize(((104, 192)[number % 2],) * 2).save(film, compress_level=0)
+
+
+def in_colour_mode(film: Path, number: int) -> None:
+    with Image.open(film) as image:
+        image.convert("RGB").save(film, compress_level=0)
+
+
+def of_sixteen_bits(film: Path, number: int) -> None:
+    with Image.open(film) as image:
+        deep = np.asarray(image).astype(np.uint16) * 257
+    Image.fromarray(deep).save(film, compress_level=0)
+
+
+def as_jpeg(film: Path, number: int) -> None:
+    with Image.open(film) as image:
+        image.save(film.with_suffix(".jpg"), quality=95)
+    film.unlink()
+
+
 @pytest.mark.parametrize(
-    "sizes", [(192,), (104, 192)]
-)  # another size; sizes on both sides of others
-def test_a_class_of_another_size_is_told_by_its_files(
-    sizes: tuple[int, ...], clean: Path, audited: Audited
+    "change", [larger, on_both_sides, in_colour_mode, of_sixteen_bits, as_jpeg]
+)
+def test_a_class_whose_files_differ_is_told_by_them(
+    change: Callable[[Path, int], None], clean: Path, audited: Audited
 ) -> None:
     for number, film in enumerate(sorted(clean.glob("*/COVID19/*.png"))):
-        with Image.open(film) as image:
-            image.resize((sizes[number % len(sizes)],) * 2).save(film, compress_level=0)
+        change(film, number)
     audit = audited(clean)
     assert found(audit) == {("warning", "shortcuts")}
     (sentence,) = [v.sentence for v in audit.verdicts if v.level == "warning"]
