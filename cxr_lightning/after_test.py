@@ -1,21 +1,35 @@
-"""What a run does once its network is tested: compare it with nothing, and test it elsewhere."""
+"""What a run does once its network is tested: calibration, the null ladder, other hospitals."""
 
 from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
+import torch
+from pytorch_lightning import Trainer
 from pytorch_lightning.utilities import rank_zero_only
 
 from cxr_lightning import external, screen, trainers
 from cxr_lightning.audit.ladder import ladder_of
 from cxr_lightning.callbacks.epoch_lines import EpochLines
-from cxr_lightning.callbacks.figures import ConfusionMatrixFigure, WorstMistakesFigure
-from cxr_lightning.callbacks.metrics_file import TestResults
+from cxr_lightning.callbacks.figures import (
+    ConfusionMatrixFigure,
+    WorstMistakesFigure,
+    add_figure,
+    draw_reliability,
+)
+from cxr_lightning.callbacks.metrics_file import TestResults, predictions_table
 from cxr_lightning.config import TrainConfig
 from cxr_lightning.data.datamodule import XrayDataModule
+from cxr_lightning.decisions.calibration import (
+    fit_temperature,
+    reliability,
+    scores,
+    tempered,
+)
 from cxr_lightning.errors import DataError
 from cxr_lightning.models.classifier import Classifier
 from cxr_lightning.models.predictions import Predictions
+from cxr_lightning.runs.checkpoint_io import AtomicCheckpointIO
 from cxr_lightning.runs.writing import write_csv, write_json
 from cxr_lightning.subgroups import check_columns
 
@@ -34,13 +48,72 @@ def other_sets(config: TrainConfig, own: XrayDataModule) -> dict[str, XrayDataMo
 
 def compare(
     config: TrainConfig,
+    trainer: Trainer,
     classifier: Classifier,
     datamodule: XrayDataModule,
+    *,
     others: dict[str, XrayDataModule],
+    checkpoint: str | None,
 ) -> None:
-    """Both, of a network that has just been tested on its own images."""
-    place_on_ladder(config, datamodule, classifier.predictions["test"])
-    test_elsewhere(config, classifier, datamodule, others)
+    """All of it, of a network that has just been tested on its own images.
+
+    checkpoint: the file that was tested; None: the last weights.
+    """
+    tested = classifier.predictions["test"]
+    calibrate(config, trainer, classifier, datamodule, checkpoint)
+    place_on_ladder(config, datamodule, tested)
+    test_elsewhere(config, classifier, datamodule, others, tests_of(datamodule, tested))
+
+
+def calibrate(
+    config: TrainConfig,
+    trainer: Trainer,
+    classifier: Classifier,
+    datamodule: XrayDataModule,
+    checkpoint: str | None,
+) -> None:
+    """Find the temperature on the validation images; keep it in the checkpoint that was tested.
+
+    Writes `calibration.json`, with the scores before and after on the test images, and the figure.
+    """
+    if not trainers.validates(config.trainer, len(datamodule.rows("val"))):
+        if trainer.is_global_zero:
+            print("Not calibrated: there are no validation images (split.val_fraction).")
+        return
+    tested = classifier.predictions["test"]
+    again = trainers.build_trainer(config.trainer, config.folder, [], logger=False)
+    again.validate(classifier, datamodule=datamodule, verbose=False)
+    if not trainer.is_global_zero:
+        return
+    validation = classifier.predictions["val"]
+    frame = predictions_table(datamodule, validation)
+    write_csv(config.folder / "predictions-val.csv", frame)  # what `cxr-triage` finds thresholds on
+    temperature = fit_temperature(validation.labels, validation.probabilities)
+    labels, groups = tested.labels, list(datamodule.table["group"].iloc[tested.rows])
+    both = (tested.probabilities, tempered(tested.probabilities, temperature))
+    before, after = (scores(labels, p, groups, config.n_resamples) for p in both)
+    n = len(validation.labels)
+    content = {"temperature": temperature, "fitted_on": {"split": "val", "n": n}}
+    write_json(
+        config.folder / "calibration.json",
+        content
+        | {
+            "test": {
+                "n": len(labels),
+                "before": {name: asdict(score) for name, score in before.items()},
+                "after": {name: asdict(score) for name, score in after.items()},
+            }
+        },
+    )
+    title = f"test, n = {len(labels)}: calibration error {before['ece'].value:.3f}, then "
+    title += f"{after['ece'].value:.3f}"
+    points = [reliability(labels, p) for p in both]
+    add_figure(trainer, "test/calibration", draw_reliability(points[0], points[1], title))
+    file = Path(checkpoint) if checkpoint else config.folder / "checkpoints" / "last.ckpt"
+    if file.exists():
+        loaded = torch.load(file, map_location="cpu", weights_only=True)
+        AtomicCheckpointIO().save_checkpoint(loaded | {"calibration": content}, file)
+    screen.print_calibrated(temperature, n, before, after)
 
 
 @rank_zero_only
@@ -76,9 +149,12 @@ def test_elsewhere(
     classifier: Classifier,
     datamodule: XrayDataModule,
     others: dict[str, XrayDataModule],
+    own: external.Tests,
 ) -> None:
-    """Test the network on each set of `external`; write its files, and print what it loses."""
-    own = tests_of(datamodule, classifier.predictions["test"])
+    """Test the network on each set of `external`; write its files, and print what it loses.
+
+    own: what it said of its own test images.
+    """
     for name, other in others.items():
         folder = config.folder / external.FOLDER / name
         folder.mkdir(parents=True, exist_ok=True)

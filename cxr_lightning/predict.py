@@ -35,6 +35,8 @@ def run(cfg: DictConfig) -> Path:
     from cxr_lightning.trained import load_ensemble
 
     classifier = load_ensemble(checkpoints, config)
+    if config.calibrate and classifier.temperature is None:
+        print("The probabilities are not calibrated: the run had no validation images.")
     if config.tau is not None:
         classifier.use(with_tau(classifier, config.tau))
     trained = parse(TrainConfig, classifier.hparams["run"])

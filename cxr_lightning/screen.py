@@ -16,6 +16,7 @@ from cxr_lightning.metrics import Estimate, Floats
 
 if TYPE_CHECKING:
     from cxr_lightning.audit.ladder import Ladder
+    from cxr_lightning.decisions.calibration import Score
     from cxr_lightning.external import Drop
 
 MUCH_WAITING = 0.2
@@ -71,6 +72,22 @@ def print_results(
     _print_subgroups(strata)
     console.print("All metrics, and how each interval was found: metrics.json")
     _print_path(console, "Results:", folder)
+
+
+def print_calibrated(
+    temperature: float, n: int, before: "Mapping[str, Score]", after: "Mapping[str, Score]"
+) -> None:
+    """The temperature, and the calibration error of the test images before and after."""
+    numbers = [
+        f"{one['ece'].value:.3f} ({one['ece'].low:.3f}–{one['ece'].high:.3f})"
+        for one in (before, after)
+    ]
+    Console().print(
+        f"Calibrated on {n} validation images: temperature {temperature:.2f}. Calibration error on "
+        f"the test images: {numbers[0]} before, {numbers[1]} after; calibration.json",
+        highlight=False,
+        markup=False,
+    )
 
 
 @rank_zero_only

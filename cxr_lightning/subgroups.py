@@ -10,7 +10,8 @@ from cxr_lightning.errors import ConfigError
 from cxr_lightning.metrics import FEWEST_PATIENTS, Estimate, Floats, Ints, estimate
 
 MOST_STRATA = 12  # a column with more values is no grouping, unless it is numeric
-AGES = [0, 15, 25, 45, 65]  # computer reading of films for TB is recommended from 15 years on
+ADULT = 15  # years, from which on computer reading of films for TB is recommended
+AGES = [0, ADULT, 25, 45, 65]
 SIZES = ("width", "height", "rows", "columns")  # of files: `cxr-audit` looks at them
 SHOWN = ("accuracy", "balanced_accuracy", "auroc_macro")
 
@@ -24,7 +25,7 @@ def columns_of(table: pd.DataFrame, asked: Sequence[str] | None) -> list[str]:
     if asked is not None:
         return [name for name in asked if name in there]
     there = [name for name in there if name.lower() not in SIZES]
-    return [name for name in there if _is_age(name) or _has_few(table[name])]
+    return [name for name in there if is_age(name) or _has_few(table[name])]
 
 
 def check_columns(tables: Sequence[pd.DataFrame], asked: Sequence[str] | None) -> None:
@@ -59,7 +60,7 @@ def subgroups(
     """
     rows = []
     for column in columns:
-        strata, of_column = _strata(table[column], column), []
+        strata, of_column = strata_of(table[column], column), []
         for stratum in dict.fromkeys(strata.dropna()):
             is_in = (strata == stratum).to_numpy()
             groups = list(table["group"][is_in])
@@ -88,16 +89,16 @@ def _numbers(found: dict[str, Estimate], classes: Sequence[str]) -> dict[str, ob
     return numbers
 
 
-def _strata(values: pd.Series, column: str) -> pd.Series:
+def strata_of(values: pd.Series, column: str) -> pd.Series:
     """The stratum of each row, as text; ages in bands, other numbers with many values in quarters.
 
     What is empty is "unknown".
     """
     text = values.fillna("").astype(str).str.strip()
-    numbers = _years(text) if _is_age(column) else pd.to_numeric(text, errors="coerce")
+    numbers = years_of(text) if is_age(column) else pd.to_numeric(text, errors="coerce")
     if numbers.notna().any() and (text[numbers.isna()] == "").all():
         bands = None
-        if _is_age(column):
+        if is_age(column):
             names = [f"{a}–{b - 1}" for a, b in pairwise(AGES)]
             bands = pd.cut(numbers, [*AGES, np.inf], right=False, labels=[*names, f"≥ {AGES[-1]}"])
         elif numbers.nunique() > MOST_STRATA:
@@ -107,13 +108,14 @@ def _strata(values: pd.Series, column: str) -> pd.Series:
     return text.where(text != "", "unknown")
 
 
-def _years(text: pd.Series) -> pd.Series:
+def years_of(text: pd.Series) -> pd.Series:
     """Ages as numbers, or as DICOM writes them: 034Y, 006M."""
     parts = text.str.extract(r"^(\d+(?:\.\d+)?)([YMWD]?)$")
     return pd.to_numeric(parts[0]) / parts[1].map({"": 1, "Y": 1, "M": 12, "W": 52, "D": 365})
 
 
-def _is_age(column: str) -> bool:
+def is_age(column: str) -> bool:
+    """Whether a column of this name holds ages."""
     return column.lower() in ("age", "patient_age", "patient age", "patientage", "age_years")
 
 

@@ -123,7 +123,9 @@ def _train(config: TrainConfig) -> TrainResult:
         validation = {name: value.item() for name, value in trainer.callback_metrics.items()}
     trainer.test(classifier, datamodule=datamodule, **given)
     screen.print_results(results.estimates, config.folder, results.subgroups)
-    after_test.compare(config, classifier, datamodule, others)
+    after_test.compare(
+        config, trainer, classifier, datamodule, others=others, checkpoint=checkpoint
+    )
     name = Path(checkpoint).name if checkpoint else "last"
     results.write_metrics(
         {"tested": {"checkpoint": name, "epoch": epoch}, "validation": validation}

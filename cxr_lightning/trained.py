@@ -5,12 +5,13 @@ from operator import attrgetter
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from cxr_lightning.config import CheckpointsConfig, DataConfig, SplitConfig, TrainConfig, parse
 from cxr_lightning.data.datamodule import XrayDataModule
 from cxr_lightning.errors import CheckpointError, ConfigError, CxrError
 from cxr_lightning.models.classifier import Classifier
-from cxr_lightning.models.ensemble import Ensemble, Views, mean_of_weights
+from cxr_lightning.models.ensemble import Ensemble, Tempered, Views, mean_of_weights
 from cxr_lightning.trust import check_node
 
 READING = ("data.image_size", "data.contrast", "data.white")
@@ -50,14 +51,24 @@ def load_ensemble(
                     f"These checkpoints cannot be averaged: {key} is {ours} in {files[0]}, but "
                     f"{theirs} in {file}."
                 )
-    networks = [first.network, *(other.network for other in others)]
+    networks = [_calibrated(one, config) for one in (first, *others)]
     if others and config.combine == "weights":
         first.network.load_state_dict(mean_of_weights([one.state_dict() for one in networks]))
     elif others:
         first.use(Ensemble(networks))
+    else:
+        first.use(networks[0])
     if config.tta != "none":
         first.use(Views(first.network, config.tta))
     return first
+
+
+def _calibrated(classifier: Classifier, config: CheckpointsConfig) -> nn.Module:
+    """The network; with its temperature where that is asked for and known."""
+    is_asked = getattr(config, "calibrate", False) and config.combine == "probabilities"
+    if not is_asked or classifier.temperature is None:
+        return classifier.network
+    return Tempered(classifier.network, classifier.temperature)
 
 
 def check_start(config: TrainConfig) -> None:
@@ -110,6 +121,7 @@ def load_classifier(file: Path, trust: Sequence[str] = ()) -> Classifier:
         check_node("imbalance.loss", hparams["imbalance"]["loss"], trust)
         classifier = Classifier(**hparams)
         classifier.load_state_dict(loaded["state_dict"])
+        classifier.temperature = dict(loaded.get("calibration") or {}).get("temperature")
     except CxrError:
         raise
     except Exception as error:  # torch raises unpickling, zip, key and runtime errors

@@ -66,7 +66,7 @@ def start(words: list[str], cwd: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    "command", ["cxr-train", "cxr-evaluate", "cxr-predict", "cxr-report", "cxr-audit"]
+    "command", ["cxr-train", "cxr-evaluate", "cxr-predict", "cxr-report", "cxr-audit", "cxr-triage"]
 )
 def test_help_begins_with_what_a_command_does_and_three_examples(
     command: str, tmp_path: Path

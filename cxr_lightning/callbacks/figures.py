@@ -12,7 +12,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from cxr_lightning.callbacks.dashboard import AfterEvaluation, writers
 from cxr_lightning.data.dataset import augmented
-from cxr_lightning.metrics import confusion_matrix
+from cxr_lightning.metrics import Floats, Ints, confusion_matrix
 from cxr_lightning.models.predictions import Predictions
 
 if TYPE_CHECKING:
@@ -46,6 +46,24 @@ def draw_confusion_matrix(
     return figure
 
 
+def draw_reliability(before: tuple[Floats, Ints], after: tuple[Floats, Ints], title: str) -> Figure:
+    """Accuracy against confidence, before and after calibration; circles grow with the images."""
+    figure = Figure(figsize=(5.6, 5.2), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], "--", color="0.5", linewidth=0.8)
+    for (points, n), name, colour, line in (
+        (before, "as trained", "#D55E00", ":"),
+        (after, "calibrated", "#0072B2", "-"),
+    ):
+        axes.plot(points[:, 0], points[:, 1], line, color=colour, label=name)
+        sizes = 12 + 200 * n / n.sum()
+        axes.scatter(points[:, 0], points[:, 1], s=sizes, color=colour, alpha=0.6)
+    axes.set(xlabel="probability of the predicted class", ylabel="share that is right")
+    axes.set(xlim=(0, 1.02), ylim=(0, 1.02), title=title)
+    axes.legend(frameon=False, loc="upper left")
+    return figure
+
+
 class ConfusionMatrixFigure(AfterEvaluation):
     """The confusion matrix: `<split>/confusion_matrix`, of the test also in the run folder."""
 
@@ -57,7 +75,7 @@ class ConfusionMatrixFigure(AfterEvaluation):
         accuracy = np.trace(matrix) / matrix.sum()
         title = f"{split}: {np.trace(matrix)} of {matrix.sum()} correct ({accuracy:.1%})"
         figure = draw_confusion_matrix(matrix, classes, title)
-        _add(trainer, f"{split}/confusion_matrix", figure)
+        add_figure(trainer, f"{split}/confusion_matrix", figure)
 
 
 class WorstMistakesFigure(AfterEvaluation):
@@ -93,7 +111,7 @@ class WorstMistakesFigure(AfterEvaluation):
         kind = "synthetic images, " if datamodule.data.name == "phantom" else ""
         n = len(predictions.labels)
         figure.suptitle(f"{kind}the {len(worst)} worst of {len(wrong)} mistakes on {n} images")
-        _add(trainer, "test/worst_mistakes", figure)
+        add_figure(trainer, "test/worst_mistakes", figure)
 
 
 class AugmentationFigure(Callback):
@@ -106,7 +124,7 @@ class AugmentationFigure(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add `augmentation` to TensorBoard."""
         datamodule: XrayDataModule = trainer.datamodule  # type: ignore[attr-defined]
-        _add(trainer, "augmentation", self.draw(datamodule))
+        add_figure(trainer, "augmentation", self.draw(datamodule))
 
     def draw(self, datamodule: "XrayDataModule") -> Figure:
         """Columns: images. First row: as stored; the others: as the network may see them."""
@@ -139,7 +157,7 @@ class AugmentationFigure(Callback):
         return figure
 
 
-def _add(trainer: Trainer, tag: str, figure: Figure) -> None:
+def add_figure(trainer: Trainer, tag: str, figure: Figure) -> None:
     """To TensorBoard; a test's also to the run folder, as `<name>.png`."""
     split, _, name = tag.rpartition("/")
     if split == "test":

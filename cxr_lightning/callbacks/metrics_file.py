@@ -11,12 +11,29 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_only
 
 from cxr_lightning.metrics import Estimate, confusion_matrix, estimate
+from cxr_lightning.models.predictions import Predictions
 from cxr_lightning.runs.writing import write_csv, write_json
 from cxr_lightning.subgroups import columns_of, subgroups
 
 if TYPE_CHECKING:
     from cxr_lightning.data.datamodule import XrayDataModule
     from cxr_lightning.models.classifier import Classifier
+
+
+def predictions_table(datamodule: "XrayDataModule", predictions: Predictions) -> pd.DataFrame:
+    """One row per image: path, group, label, predicted, one probability per class; then the rest.
+
+    The rest is the source and the manifest's further columns: view, sex, age …
+    """
+    classes, table = datamodule.classes, datamodule.table.iloc[predictions.rows]
+    frame = table[["path", "group"]].assign(
+        label=[classes[k] for k in predictions.labels],
+        predicted=[classes[k] for k in predictions.predicted],
+    )
+    probabilities = pd.DataFrame(
+        predictions.probabilities, columns=list(classes), index=frame.index
+    )
+    return frame.join(probabilities).join(table.iloc[:, 4:])
 
 
 class TestResults(Callback):
@@ -63,13 +80,7 @@ class TestResults(Callback):
                 predictions.labels, predictions.predicted, len(classes)
             ).tolist(),
         }
-        frame = table[["path", "group"]].assign(
-            label=[classes[k] for k in predictions.labels],
-            predicted=[classes[k] for k in predictions.predicted],
-        )
-        probabilities = pd.DataFrame(predictions.probabilities, columns=classes, index=frame.index)
-        further = table.iloc[:, 4:]  # source, view, sex, age …, as the manifest has them
-        write_csv(self.folder / "predictions.csv", frame.join(probabilities).join(further))
+        write_csv(self.folder / "predictions.csv", predictions_table(datamodule, predictions))
         self.subgroups = subgroups(
             *(table, predictions.labels, predictions.probabilities, classes),
             columns_of(table, self.columns),

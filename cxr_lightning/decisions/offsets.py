@@ -17,7 +17,7 @@ MOST = 500  # thresholds tried per class
 
 def adjusted(probabilities: Floats, offsets: Floats) -> Floats:
     """p · exp(offset), made to sum to 1 again: (n, C) and (C,) to (n, C)."""
-    return softmax(_log(probabilities) + offsets, axis=1)  # type: ignore[no-any-return]
+    return softmax(log_of(probabilities) + offsets, axis=1)  # type: ignore[no-any-return]
 
 
 def prior_offsets(class_counts: list[int], tau: float) -> Floats:
@@ -38,7 +38,7 @@ def choose_tau(labels: Labels, probabilities: Floats, class_counts: list[int]) -
     scores = []
     for tau in TAUS:
         offsets = prior_offsets(class_counts, tau)
-        predicted = (_log(probabilities) + offsets).argmax(axis=1)
+        predicted = (log_of(probabilities) + offsets).argmax(axis=1)
         scores.append(mean_recall(labels, predicted))
     return round(_middle_of_best(TAUS, scores), 3)
 
@@ -50,7 +50,7 @@ def choose_thresholds(labels: Labels, probabilities: Floats, score: Score) -> Fl
     changes its class where two sides are equal, so those are all that need to be tried, and the
     middle of the best stretch is taken. With two classes this is the threshold on one probability.
     """
-    log_p, offsets = _log(probabilities), np.zeros(probabilities.shape[1])
+    log_p, offsets = log_of(probabilities), np.zeros(probabilities.shape[1])
     for _ in range(ROUNDS):
         before = offsets.copy()
         for k in range(1, len(offsets)):
@@ -82,5 +82,6 @@ def _middle_of_best(candidates: Floats, scores: list[float]) -> float:
     return float(candidates[longest[0]] + candidates[longest[-1]]) / 2
 
 
-def _log(probabilities: Floats) -> Floats:
+def log_of(probabilities: Floats) -> Floats:
+    """Their logarithms, finite also of 0."""
     return np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))

@@ -61,6 +61,7 @@ class Classifier(LightningModule):
         self.optim = OptimConfig(**optim)
         self.collectors = {s: EpochPredictions(classes) for s in ("train", "val", "test")}
         self.predictions: dict[str, Predictions] = {}
+        self.temperature: float | None = None  # of a checkpoint that was calibrated
 
     def use(self, network: nn.Module) -> None:
         """Let another network make the logits, from now on: one of `models.ensemble`."""

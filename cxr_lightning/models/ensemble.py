@@ -70,6 +70,18 @@ class Shifted(nn.Module):
         return self.network(image).float().log_softmax(dim=1) + self.offsets  # type: ignore[no-any-return]
 
 
+class Tempered(nn.Module):
+    """Divides the log-probabilities by a temperature, as `decisions.calibration` finds it."""
+
+    def __init__(self, network: nn.Module, temperature: float) -> None:
+        super().__init__()
+        self.network, self.temperature = network, temperature
+
+    def forward(self, image: Tensor) -> Tensor:
+        """uint8 grey (B, 1, H, W) to logits (B, C)."""
+        return self.network(image).float() / self.temperature  # type: ignore[no-any-return]
+
+
 def mean_of_weights(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """The average of state dicts: a "soup" (Wortsman et al., ICML 2022); whole numbers: the first.
 

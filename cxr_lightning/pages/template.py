@@ -5,7 +5,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, PrefixLoader, StrictUndefined
 
-PACKAGES = ("audit", "pages", "sweeps")
+PACKAGES = ("audit", "decisions", "pages", "sweeps")
 
 
 def rendered(template: str, content: Mapping[str, Any]) -> str:
