@@ -64,6 +64,10 @@ def test_the_wheel_holds_every_module_and_every_option_and_nothing_else(wheel: P
     assert any(option.startswith("cxr_lightning/conf/hydra/") for option in options)
     others = {
         "cxr_lightning/py.typed",
+        "cxr_lightning/audit/audit.html.j2",
+        "cxr_lightning/decisions/triage.html.j2",
+        "cxr_lightning/pages/base.html.j2",
+        "cxr_lightning/pages/macros.html.j2",
         "cxr_lightning/sweeps/notes.txt.j2",
         "cxr_lightning/sweeps/page.html.j2",
     }

@@ -54,6 +54,9 @@ def test_a_run_leaves_the_files_of_the_readme(trained: TrainResult) -> None:
         "run.json",
         "metrics.json",
         "predictions.csv",
+        "predictions-val.csv",
+        "calibration.json",
+        "calibration.png",
         "confusion_matrix.png",
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",
@@ -201,6 +204,7 @@ def test_without_callbacks_and_logger_a_run_leaves_its_results_and_nothing_else(
     run(tmp_path / "bare", *BARE, "trainer.max_epochs=1")
     left = {str(file.relative_to(tmp_path / "bare")) for file in (tmp_path / "bare").rglob("*")}
     results = {"run.json", "metrics.json", "predictions.csv", "curves.csv"}
+    results |= {"predictions-val.csv", "calibration.json", "calibration.png"}
     assert left == {*results, "config.yaml", ".lock"}
 
 

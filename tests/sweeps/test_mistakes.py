@@ -9,8 +9,9 @@ import numpy as np
 from PIL import Image
 from written_sweeps import cell
 
+from cxr_lightning.pages.thumbnails import SIZE_PX
 from cxr_lightning.sweeps.cells import Cell
-from cxr_lightning.sweeps.mistakes import SHOWN, SIZE_PX, common_mistakes
+from cxr_lightning.sweeps.mistakes import SHOWN, common_mistakes
 
 CLASSES = ["COVID19", "NORMAL", "PNEUMONIA"]
 
