@@ -124,6 +124,7 @@ def _silence_warnings_about_nothing() -> None:
         "Heartbeat of storage is supposed to be used",  # `sweeps/search.py` beats by itself
     ):
         warnings.filterwarnings("ignore", message)
+    warnings.filterwarnings("ignore", module="pydicom")  # odd values of tags that nobody reads
 
 
 def _say(text: str) -> None:

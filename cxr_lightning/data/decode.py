@@ -10,6 +10,8 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TiffImageFile
 
 from cxr_lightning.data.contrast import normalised
+from cxr_lightning.data.dicom import is_dicom, read_dicom
+from cxr_lightning.errors import ConfigError
 
 VERSION = 1  # part of the store's key: raise it when the same file would give other pixels
 
@@ -43,7 +45,7 @@ def looks_like_image(path: Path) -> bool:
         with Image.open(path, formats=FORMATS):
             return True
     except UnidentifiedImageError:
-        return _is_dicom(path)
+        return is_dicom(path)
     except (PermissionError, Image.DecompressionBombError):
         return True  # decode() says what is wrong with it
     except (OSError, ValueError):
@@ -56,7 +58,8 @@ def decode(
     """Read an image as grey (size_px, size_px) uint8, aspect ratio not kept (as in the report).
 
     Colours become ITU-R 601 luma, EXIF rotation is applied, transparency lies over black, 16 bits
-    are scaled to 8, of several frames the first is read. `white` is the value of white in images
+    are scaled to 8, of several frames the first is read. DICOM is read as `dicom.read_dicom` does;
+    of several frames none. `white` is the value of white in images
     of 16 bits, which belongs to their whole set (`store.whites_of`); None: this file's own. Last,
     the contrast is normalised (`contrast.normalised`). Raises `UnreadableImageError`.
     """
@@ -78,12 +81,23 @@ def decode(
     except UnidentifiedImageError:
         if path.stat().st_size == 0:
             raise UnreadableImageError("the file is empty") from None
-        if path.suffix.lower() == ".dcm" or _is_dicom(path):
-            raise UnreadableImageError("DICOM is not read yet; export it as 16-bit PNG") from None
-        raise UnreadableImageError("its content is no image format that Pillow knows") from None
+        if path.suffix.lower() != ".dcm" and not is_dicom(path):
+            raise UnreadableImageError("its content is no image format that Pillow knows") from None
+        grey = _dicom(path)
+        return normalised(grey.resize((size_px, size_px), Image.Resampling.BILINEAR), contrast)
     except Exception as error:
         # On a damaged header Pillow stumbles in many ways: OSError, SyntaxError, struct.error, …
         raise UnreadableImageError(str(error) or type(error).__name__) from error
+
+
+def _dicom(path: Path) -> Image.Image:
+    try:
+        return read_dicom(path)
+    except ConfigError:
+        raise
+    except Exception as error:  # pydicom and its decoders raise many kinds
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UnreadableImageError(reason) from error
 
 
 def decode_or_reason(
@@ -154,10 +168,3 @@ def _to_grey(image: Image.Image, white: int) -> Image.Image:
     elif image.mode == "P":
         image = image.convert("RGB")
     return image.convert("L")
-
-
-def _is_dicom(path: Path) -> bool:
-    with path.open("rb") as file:
-        start = file.read(132)
-    # Old files lack the preamble and begin with group 8 (or 2), a small element number before it.
-    return start[128:] == b"DICM" or start[:4] in (b"\x08\0\0\0", b"\x08\0\5\0", b"\2\0\0\0")

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import track
 
 from cxr_lightning.data.decode import FORMATS
+from cxr_lightning.data.dicom import facts_of_dicom
 from cxr_lightning.data.known_files import (
     FILE_KEY,
     add_known,
@@ -71,8 +72,11 @@ def _facts(root: Path, path: str) -> dict[str, object]:
                 "format": image.format or "",
             }
             return facts | {"colour": _colour(image)}
-    except Exception:  # Pillow stumbles in many ways; `decode` says why
-        return _nothing()
+    except Exception:  # Pillow stumbles in many ways
+        try:
+            return facts_of_dicom(root / path)
+        except Exception:  # pydicom too; `decode` says why
+            return _nothing()
 
 
 def _nothing() -> dict[str, object]:

@@ -242,9 +242,9 @@ UNREADABLE: dict[str, tuple[str, bytes, str]] = {
         "its content is no image format that Pillow knows",
     ),
     "text": ("a.jpg", b"path,label\n" * 30, "its content is no image format that Pillow knows"),
-    "DICOM": ("a.dcm", DICOM, "DICOM is not read yet; export it as 16-bit PNG"),
-    "DICOM named .png": ("a.png", DICOM, "DICOM is not read yet; export it as 16-bit PNG"),
-    "DICOM without a preamble": ("a.dcm", bytes(300), "DICOM is not read yet"),
+    "DICOM": ("a.dcm", DICOM, "DICOM without a picture"),
+    "DICOM named .png": ("a.png", DICOM, "DICOM without a picture"),
+    "DICOM without a preamble": ("a.dcm", bytes(300), "DICOM without a picture"),
 }
 
 
