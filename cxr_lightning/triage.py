@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from cxr_lightning.cli import run_command
-from cxr_lightning.config import TriageConfig, parse
+from cxr_lightning.config import parse
+from cxr_lightning.decisions.settings import TriageConfig
 
 if TYPE_CHECKING:
     from cxr_lightning.decisions.judged import Judged

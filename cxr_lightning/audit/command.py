@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
+from cxr_lightning.audit.settings import AuditConfig
 from cxr_lightning.cli import run_command
-from cxr_lightning.config import AuditConfig, TrainConfig, existing_checkpoints, parse
+from cxr_lightning.config import TrainConfig, existing_checkpoints, parse
 from cxr_lightning.errors import LeakError
 from cxr_lightning.startup import prepare
 

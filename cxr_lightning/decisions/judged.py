@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from cxr_lightning.config import TriageConfig
 from cxr_lightning.data.names import count, some
 from cxr_lightning.decisions import triage
 from cxr_lightning.decisions.calibration import tempered
+from cxr_lightning.decisions.settings import TriageConfig
 from cxr_lightning.decisions.triage import Accuracy
 from cxr_lightning.errors import ConfigError, DataError
 from cxr_lightning.metrics import FEWEST_PATIENTS
