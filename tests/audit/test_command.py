@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from omegaconf import DictConfig
 
-from cxr_lightning.audit import command
+from cxr_lightning import audit_command as command
 from cxr_lightning.audit.masks import MASKS
 from cxr_lightning.errors import LeakError
 
