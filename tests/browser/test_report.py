@@ -29,6 +29,7 @@ def test_it_has_every_part(page: webdriver.Chrome) -> None:
     assert headings == [
         "What was compared",
         "Results",
+        "How good is nothing?",
         "Effect of each factor",
         "Which cells differ",
         "Confusion matrices",
