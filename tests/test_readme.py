@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -53,8 +54,10 @@ def composed(words: list[str]) -> DictConfig:
 
 def start(words: list[str], cwd: Path) -> str:
     """Run a command, caching in cwd; what it prints. It must succeed."""
+    scripts = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8"))["project"]["scripts"]
+    module = scripts[words[0]].partition(":")[0]
     done = subprocess.run(
-        [sys.executable, "-m", f"cxr_lightning.{words[0].removeprefix('cxr-')}", *words[1:]],
+        [sys.executable, "-m", module, *words[1:]],
         cwd=cwd,
         env=os.environ | {"CXR_LIGHTNING_CACHE": str(cwd / "cache")},
         capture_output=True,
