@@ -54,8 +54,8 @@ def composed(words: list[str]) -> DictConfig:
 
 def start(words: list[str], cwd: Path) -> str:
     """Run a command, caching in cwd; what it prints. It must succeed."""
-    scripts = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8"))["project"]["scripts"]
-    module = scripts[words[0]].partition(":")[0]
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8"))
+    module = project["project"]["scripts"][words[0]].partition(":")[0]
     done = subprocess.run(
         [sys.executable, "-m", module, *words[1:]],
         cwd=cwd,
