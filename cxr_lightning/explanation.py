@@ -189,13 +189,16 @@ def attention(
     parts = zip(torch.split(images, BATCH), torch.split(classes, BATCH), strict=True)
     shares = torch.cat([share_in_center(heatmaps(classifier, *part)) for part in parts])
     checked = (images[:CHECKED], classes[:CHECKED])
+    networks = networks_of(classifier)
+    sides = [_maps(one, images[:1], classes[:1]).shape[-1] for one in networks]
     correlations = correlation_when_randomised(classifier, *checked).numpy()
     defined = correlations[~np.isnan(correlations)]
     patients = list(groups) if groups is not None else [str(i) for i in range(len(images))]
     uniform = uniform_share(images.shape[-1])
     return {
         "method": "Grad-CAM of the predicted class",
-        "layers": [map_layer(one, images[:1]) for one in networks_of(classifier)],
+        "layers": [map_layer(one, images[:1]) for one in networks],
+        "map_sides": sides,  # h = w of the feature maps, which limits what they can tell
         "images": len(images),
         "empty_maps": int(shares.isnan().sum()),
         "center": {"field": FIELD, "uniform_share": uniform}

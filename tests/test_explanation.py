@@ -278,6 +278,7 @@ def test_attention_tells_all_in_one_table(classifier: Callable[..., Classifier])
     assert found["images"] == len(LABELS)
     assert found["empty_maps"] == int(shares.isnan().sum())
     assert found["layers"] == ["backbone.features"]
+    assert found["map_sides"] == [2]  # 16 px, three times halved
     assert found["center"]["value"] == pytest.approx(shares.nanmean().item())
     assert found["center"]["uniform_share"] == pytest.approx((12 / 16) ** 2)  # margins of 2 px
     correlation = found["randomised_weights"]["rank_correlation"]
