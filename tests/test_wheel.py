@@ -67,6 +67,7 @@ def test_the_wheel_holds_every_module_and_every_option_and_nothing_else(wheel: P
         "cxr_lightning/audit/audit.html.j2",
         "cxr_lightning/decisions/triage.html.j2",
         "cxr_lightning/pages/base.html.j2",
+        "cxr_lightning/pages/gallery.html.j2",
         "cxr_lightning/pages/macros.html.j2",
         "cxr_lightning/sweeps/notes.txt.j2",
         "cxr_lightning/sweeps/page.html.j2",

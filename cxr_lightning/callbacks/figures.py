@@ -10,8 +10,10 @@ from matplotlib.figure import Figure
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_only
 
+from cxr_lightning.callbacks.attention import maps_of, record_attention
 from cxr_lightning.callbacks.dashboard import AfterEvaluation, writers
 from cxr_lightning.data.dataset import augmented
+from cxr_lightning.explanation import overlay
 from cxr_lightning.metrics import Floats, Ints, confusion_matrix
 from cxr_lightning.models.predictions import Predictions
 
@@ -81,33 +83,51 @@ class ConfusionMatrixFigure(AfterEvaluation):
 class WorstMistakesFigure(AfterEvaluation):
     """The wrongly classified test images whose true class got the lowest probabilities."""
 
-    def __init__(self, shown: int = 12) -> None:
-        self.shown = shown
+    def __init__(self, shown: int = 12, explained: int = 256) -> None:
+        """`explained` test images, drawn by chance, say where the network looks; 0: no heatmaps."""
+        self.shown, self.explained = shown, explained
 
     def show(
         self, trainer: Trainer, predictions: Predictions, classes: list[str], split: str
     ) -> None:
-        """Add `test/worst_mistakes` to TensorBoard and the run folder, if there are any."""
+        """Add `test/worst_mistakes` to TensorBoard and the run folder, if there are any.
+
+        Beside each image is its heatmap for the class that it was called. Where the network looks
+        on the whole goes to `explanation.json` and TensorBoard: see `callbacks.attention`.
+        """
+        if split != "test":
+            return
+        has_maps = self.explained > 0 and record_attention(trainer, predictions, self.explained)
         wrong = np.flatnonzero(predictions.predicted != predictions.labels)
-        if split != "test" or not len(wrong):
+        if not len(wrong):
             return
         of_truth = predictions.probabilities[wrong, predictions.labels[wrong]]
         worst = wrong[np.argsort(of_truth, kind="stable")][: self.shown]
         datamodule: XrayDataModule = trainer.datamodule  # type: ignore[attr-defined]
-        columns = min(4, len(worst))
-        rows = -(-len(worst) // columns)
+        pictures = [[datamodule.pixels[predictions.rows[i]]] for i in worst]
+        if has_maps:
+            heat = maps_of(trainer, predictions, worst)
+            pictures = [[one, overlay(one, h)] for (one,), h in zip(pictures, heat, strict=True)]
+        n_columns = min(3 if has_maps else 4, len(worst))
+        rows, columns = -(-len(worst) // n_columns), n_columns * len(pictures[0])
         figure = Figure(figsize=(2.4 * columns, 2.9 * rows), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False)
         for panel in axes.flat:
             panel.set_axis_off()
-        for panel, i in zip(axes.flat, worst, strict=False):
+        panels = iter(axes.flat)
+        for i, (film, *beside) in zip(worst, pictures, strict=True):
+            panel = next(panels)
             called, probabilities = predictions.predicted[i], predictions.probabilities[i]
-            panel.imshow(datamodule.pixels[predictions.rows[i]], cmap="gray", vmin=0, vmax=255)
+            panel.imshow(film, cmap="gray", vmin=0, vmax=255)
             panel.set_title(
                 f"{classes[predictions.labels[i]]}\ncalled {classes[called]}\n"
                 f"with {probabilities[called]:.0%}",
                 fontsize=9,
             )
+            for picture in beside:
+                panel = next(panels)
+                panel.imshow(picture)
+                panel.set_title(f"where it looks\nfor {classes[called]}", fontsize=9)
         kind = "synthetic images, " if datamodule.data.name == "phantom" else ""
         n = len(predictions.labels)
         figure.suptitle(f"{kind}the {len(worst)} worst of {len(wrong)} mistakes on {n} images")

@@ -4,6 +4,8 @@ import base64
 import io
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from cxr_lightning.data.decode import UnreadableImageError, decode
@@ -17,6 +19,11 @@ def thumbnail(file: Path, white: int | None = None) -> str | None:
         pixels = decode(file, SIZE_PX, white)
     except (UnreadableImageError, OSError):
         return None
+    return data_url(pixels)
+
+
+def data_url(pixels: npt.NDArray[np.uint8]) -> str:
+    """Grey (H, W) or RGB (H, W, 3) pixels as a data URL."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "WEBP", quality=70)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -58,6 +58,7 @@ def test_a_run_leaves_the_files_of_the_readme(trained: TrainResult) -> None:
         "calibration.json",
         "calibration.png",
         "confusion_matrix.png",
+        "explanation.json",
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",
         "hparams.yaml",
