@@ -201,13 +201,23 @@ def _comparable(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _from_folder(node: Any, folder: str) -> Any:
-    """Paths below `folder` are given from it, as in conf: `${folder}/checkpoints`."""
+    """Paths below `folder` are given from it, as in conf: `${folder}/checkpoints`.
+
+    `folder` is absolute; a path may be one from the directory in which the run was started, which
+    is not known any more: `outputs/a/checkpoints` is below `/home/me/outputs/a`.
+    """
     if isinstance(node, dict):
         return {key: _from_folder(value, folder) for key, value in node.items()}
     if isinstance(node, list):
         return [_from_folder(value, folder) for value in node]
-    below = folder and isinstance(node, str) and node.startswith(f"{folder}/")
-    return "${folder}" + node.removeprefix(folder) if below else node
+    if not folder or not isinstance(node, str) or "/" not in node:
+        return node
+    path, ends = re.sub(r"^(~|\.)/", "", node), [folder]
+    if not path.startswith("/"):
+        parts = folder.strip("/").split("/")
+        ends = ["/".join(parts[first:]) for first in range(len(parts))]
+    of = next((end for end in ends if path.startswith(f"{end}/")), None)
+    return node if of is None else "${folder}" + path.removeprefix(of)
 
 
 def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
