@@ -8,24 +8,28 @@ from pytorch_lightning.utilities.seed import isolate_rng
 from cxr_lightning.config import TrainConfig
 from cxr_lightning.data.batches import is_of_batches
 from cxr_lightning.data.datamodule import XrayDataModule
+from cxr_lightning.data.names import count, some
 from cxr_lightning.errors import ConfigError, DataError
 from cxr_lightning.models.classifier import Classifier
 from cxr_lightning.models.losses import build_loss
 from cxr_lightning.models.network import Network, check_logits
 from cxr_lightning.models.weights import Weights, copy_weights, read_weights
 from cxr_lightning.runs.folder import KEYS_IGNORED_ON_RESUME, last_checkpoint
+from cxr_lightning.runs.recorded_split import read_split, write_split
 from cxr_lightning.runs.writing import read_json
-from cxr_lightning.trained import check_start
+from cxr_lightning.trained import check_start, starts_on_same_images
 
 
 def build_datamodule(config: TrainConfig) -> XrayDataModule:
-    """The images of `config`, not yet read."""
+    """The images of `config`, not yet read; a run that is resumed keeps the split it began with."""
+    is_resumed = last_checkpoint(config.folder) is not None
     return XrayDataModule(
         config.data,
         config.split,
         config.augment,
         balanced=config.imbalance.balanced_sampler,
         seed=config.seed,
+        recorded=read_split(config.folder) if is_resumed else None,
     )
 
 
@@ -56,11 +60,44 @@ def check_same_images(config: TrainConfig, datamodule: XrayDataModule) -> None:
     record = config.folder / "run.json"
     if last_checkpoint(config.folder) is None or not record.exists():
         return
+    if datamodule.changes is not None and len(gone := datamodule.changes.gone):
+        raise ConfigError(
+            f"The run in {config.folder} began with other images than there are now under "
+            f"{datamodule.index.root}: {count(len(gone), 'image')} gone ({some(gone.index, 5)}). "
+            "Put them back to resume it, or choose another name=…"
+        )
     if read_json(record).get("images_key") not in (None, datamodule.images_key):
         raise ConfigError(
             f"The run in {config.folder} began with other images than there are now under "
             f"{datamodule.index.root}. Put them back to resume it, or choose another name=…"
         )
+
+
+def check_unseen(config: TrainConfig, datamodule: XrayDataModule) -> None:
+    """Raises `ConfigError` where images are tested that the run of `ckpt_path` was trained on."""
+    if config.ckpt_path is None or (known := read_split(config.ckpt_path.parent.parent)) is None:
+        return
+    if not starts_on_same_images(config):
+        return
+    tested = datamodule.table["path"][datamodule.table["split"] == "test"]
+    if seen := list(tested[tested.map(known).isin(("train", "val"))]):
+        raise ConfigError(
+            f"ckpt_path={config.ckpt_path} was trained on {len(seen)} of the {len(tested)} images "
+            f"that are tested now: {some(seen, 5)}. The images have changed since its run, and "
+            "with them the split. Use the images of that run, or a manifest with a split column "
+            "that keeps its split.csv."
+        )
+
+
+def keep_split(config: TrainConfig, datamodule: XrayDataModule) -> None:
+    """Check the split against earlier runs; write `split.csv` of a run that begins.
+
+    Raises as `check_same_images` and `check_unseen`.
+    """
+    check_same_images(config, datamodule)
+    check_unseen(config, datamodule)
+    if last_checkpoint(config.folder) is None:
+        write_split(config.folder, datamodule.index.table, datamodule.table)
 
 
 def check_model(config: TrainConfig) -> None:

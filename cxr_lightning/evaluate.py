@@ -16,10 +16,11 @@ from cxr_lightning.config import (
     existing_checkpoints,
     parse,
 )
-from cxr_lightning.errors import ConfigError
+from cxr_lightning.errors import ConfigError, DataError
 from cxr_lightning.startup import prepare
 
 if TYPE_CHECKING:
+    import pandas as pd
     from pytorch_lightning import Trainer
 
     from cxr_lightning.data.datamodule import XrayDataModule
@@ -45,10 +46,11 @@ def run(cfg: DictConfig) -> "TrainResult":
     from cxr_lightning.callbacks.metrics_file import TestResults
     from cxr_lightning.callbacks.run_record import RunRecord
     from cxr_lightning.callbacks.stopwatch import Stopwatch
+    from cxr_lightning.data.datamodule import XrayDataModule
     from cxr_lightning.decisions.choice import decide
     from cxr_lightning.subgroups import check_columns
     from cxr_lightning.train import TrainResult
-    from cxr_lightning.trained import deciding, load_ensemble
+    from cxr_lightning.trained import deciding, load_ensemble, recorded_split
 
     own_images = "name" not in config.data
     on_val = "val" in (config.tau, config.thresholds)
@@ -59,11 +61,11 @@ def run(cfg: DictConfig) -> "TrainResult":
         )
     with_val = on_val or config.subset != "test"
     same = partial(deciding, with_val=with_val) if own_images or on_val else lambda split: ()
-    classifier = load_ensemble(checkpoints, config, same)
+    classifier = load_ensemble(checkpoints, config, same, _unseen(config))
     trained = parse(TrainConfig, classifier.hparams["run"])
-    classes: list[str] = classifier.hparams["classes"]
 
-    datamodule = _opened(config, trained, classes, checkpoints[0])
+    recorded = recorded_split(checkpoints[0], classifier)
+    datamodule = _opened(config, trained, classifier, checkpoints[0], recorded)
     is_another_set = not own_images and config.subset == "test"
     trainer_config = trainers.inherited_device(trained.trainer, config.trainer)
 
@@ -74,14 +76,16 @@ def run(cfg: DictConfig) -> "TrainResult":
     callbacks += [ConfusionMatrixFigure(), WorstMistakesFigure(), EpochLines()]
     trainer = trainers.build_trainer(trainer_config, config.folder, callbacks, logger=False)
     of_run = datamodule.data if own_images else _at_hand(trained.data, datamodule.data)
-    validation = _validation(trainer, classifier, of_run, trained.split) if on_val else None
+    kept = datamodule.recorded if own_images else recorded
+    own = XrayDataModule(of_run, trained.split, recorded=kept)
+    validation = _validation(trainer, classifier, own) if on_val else None
     chosen = decide(classifier, config.tau, config.thresholds, validation)
     trainer.test(classifier, datamodule=datamodule, verbose=False)
     lost = {}
     if is_another_set and len(checkpoints) == 1 and config.tta == "none" and not chosen:
         given = (checkpoints[0], datamodule, config.n_resamples)
         lost = after_test.lost_elsewhere(classifier, *given)
-    results.write_metrics(_found(chosen, lost))
+    results.write_metrics(_found(chosen, lost, datamodule))
     screen.print_results(results.estimates, config.folder, results.subgroups)
     if lost:
         screen.print_drops(datamodule.index.root.name, lost)
@@ -90,30 +94,53 @@ def run(cfg: DictConfig) -> "TrainResult":
 
 
 def _opened(
-    config: EvaluateConfig, trained: TrainConfig, classes: list[str], checkpoint: Path
+    config: EvaluateConfig,
+    trained: TrainConfig,
+    classifier: "Classifier",
+    checkpoint: Path,
+    recorded: "pd.Series[str] | None",
 ) -> "XrayDataModule":
-    """The images to test, split, and shown on the screen."""
+    """The images to test, split, and shown on the screen; the run's own keep the recorded split."""
     from cxr_lightning import screen
     from cxr_lightning.data.datamodule import XrayDataModule
-    from cxr_lightning.trained import as_trained, check_classes
+    from cxr_lightning.trained import as_trained, check_classes, is_of_run, say_if_changed
 
+    classes: list[str] = classifier.hparams["classes"]
     data, split = _images(config, trained)
     data = as_trained(data, trained.data, classes)
-    datamodule = XrayDataModule(data, None if config.subset == "all" else split)
+    run = checkpoint.parent.parent
+    is_own = "name" not in config.data and split == trained.split
+    is_own = is_own and is_of_run(data, trained.data, run, recorded)
+    drawn = None if config.subset == "all" else split
+    datamodule = XrayDataModule(data, drawn, recorded=recorded if is_own else None)
     if config.subset != "all":
         datamodule.tested_split = config.subset
     datamodule.prepare_data()
     if "name" in config.data and config.subset == "test" and "name" not in config.split:
         datamodule.test_all_without_test_folder()
     datamodule.setup()
+    if is_own and recorded is None and drawn is not None:
+        say_if_changed(datamodule, classifier, run)
     screen.print_data(datamodule)
     check_classes(datamodule, classes, checkpoint)
+    if not len(datamodule.rows(datamodule.tested_split)):
+        where = datamodule.index.root
+        raise DataError(f"{where} has no image of subset={config.subset}: nothing is tested.")
     return datamodule
 
 
-def _found(decision: dict[str, Any], lost: "dict[str, Drop]") -> dict[str, Any]:
+def _unseen(config: EvaluateConfig) -> list[str]:
+    """The subsets of the first run that no other checkpoint of an average may have learnt from."""
+    tested = {config.subset} & {"val", "test"} if "name" not in config.data else set()
+    return sorted(tested | ({"val"} if "val" in (config.tau, config.thresholds) else set()))
+
+
+def _found(
+    decision: dict[str, Any], lost: "dict[str, Drop]", tested: "XrayDataModule"
+) -> dict[str, Any]:
     """What metrics.json has besides metrics."""
-    about: dict[str, Any] = {"decision": decision} if decision else {}
+    about: dict[str, Any] = tested.changes.as_json() if tested.changes else {}
+    about |= {"decision": decision} if decision else {}
     return about | ({"lost": {k: asdict(drop) for k, drop in lost.items()}} if lost else {})
 
 
@@ -137,12 +164,9 @@ def _at_hand(trained: DataConfig, given: DataConfig) -> DataConfig:
 
 
 def _validation(
-    trainer: "Trainer", classifier: "Classifier", data: DataConfig, split: SplitConfig
+    trainer: "Trainer", classifier: "Classifier", own: "XrayDataModule"
 ) -> "Predictions | None":
     """What the network says of the validation images of its own run; None if it had none."""
-    from cxr_lightning.data.datamodule import XrayDataModule
-
-    own = XrayDataModule(data, split)
     own.setup()
     if not len(own.rows("val")):
         return None

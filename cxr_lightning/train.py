@@ -45,9 +45,12 @@ def run(cfg: DictConfig) -> TrainResult:
 
 def _images_key(config: TrainConfig) -> str:
     from cxr_lightning.data.identity import images_key
+    from cxr_lightning.data.recorded import restricted
     from cxr_lightning.data.sources import load_index
+    from cxr_lightning.runs.recorded_split import read_split
 
-    return images_key(load_index(config.data))
+    index, recorded = load_index(config.data), read_split(config.folder)
+    return images_key(index if recorded is None else restricted(index, recorded))
 
 
 def _refuse_search_of_one(config: TrainConfig) -> None:
@@ -79,7 +82,7 @@ def _train(config: TrainConfig) -> TrainResult:
     datamodule.setup()
     screen.print_data(datamodule)
     assemble.check_data(config, datamodule)
-    assemble.check_same_images(config, datamodule)
+    assemble.keep_split(config, datamodule)
     others = after_test.other_sets(config, datamodule)
     has_val = trainers.validates(config.trainer, len(datamodule.rows("val")))
     classifier = assemble.build_classifier(config, datamodule, has_val)
@@ -129,6 +132,7 @@ def _train(config: TrainConfig) -> TrainResult:
     name = Path(checkpoint).name if checkpoint else "last"
     results.write_metrics(
         {"tested": {"checkpoint": name, "epoch": epoch}, "validation": validation}
+        | (datamodule.changes.as_json() if datamodule.changes else {})
     )
     screen.print_end(stopwatch.summary(), config.folder)
     return TrainResult(config.folder, results.estimates)

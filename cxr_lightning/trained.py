@@ -4,14 +4,21 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 from pathlib import Path
 
+import pandas as pd
 import torch
 from torch import nn
 
 from cxr_lightning.config import CheckpointsConfig, DataConfig, SplitConfig, TrainConfig, parse
 from cxr_lightning.data.datamodule import XrayDataModule
+from cxr_lightning.data.identity import images_key
+from cxr_lightning.data.names import some
+from cxr_lightning.data.recorded import restricted
+from cxr_lightning.data.sources import load_index
 from cxr_lightning.errors import CheckpointError, ConfigError, CxrError
 from cxr_lightning.models.classifier import Classifier
 from cxr_lightning.models.ensemble import Ensemble, Tempered, Views, mean_of_weights
+from cxr_lightning.runs.recorded_split import read_split
+from cxr_lightning.runs.writing import read_json
 from cxr_lightning.trust import check_node
 
 READING = ("data.image_size", "data.contrast", "data.white")
@@ -36,10 +43,12 @@ def load_ensemble(
     files: Sequence[Path],
     config: CheckpointsConfig,
     same: Callable[[SplitConfig], Sequence[str]] = lambda split: (),
+    unseen: Sequence[str] = (),
 ) -> Classifier:
     """The first checkpoint's classifier, with the network that all of them are together.
 
-    `same` says which keys of the runs must agree, besides the classes and how images are read.
+    `same` says which keys of the runs must agree, besides the classes and how images are read;
+    `unseen` names the subsets of the first run that the others must not have been trained on.
     Raises `CheckpointError` as `load_classifier`, `ConfigError` where two of them do not agree.
     """
     first, *others = (load_classifier(file, config.trust) for file in files)
@@ -51,6 +60,7 @@ def load_ensemble(
                     f"These checkpoints cannot be averaged: {key} is {ours} in {files[0]}, but "
                     f"{theirs} in {file}."
                 )
+    _check_unseen(files, (first, *others), unseen)
     networks = [_calibrated(one, config) for one in (first, *others)]
     if others and config.combine == "weights":
         first.network.load_state_dict(mean_of_weights([one.state_dict() for one in networks]))
@@ -79,16 +89,12 @@ def check_start(config: TrainConfig) -> None:
     """
     if config.ckpt_path is None:
         return
-    try:
-        content = torch.load(config.ckpt_path, map_location="cpu", weights_only=True)
-        run = content["hyper_parameters"]["run"]
-    except Exception:  # a state dict, or nothing that torch reads: `read_weights` says which
+    if (before := _start_of(config)) is None:
         return
-    before = parse(TrainConfig, run)
     for key in ("data.image_size", "data.contrast"):
         if (then := attrgetter(key)(before)) != (now := attrgetter(key)(config)):
             print(f"The weights of {config.ckpt_path} are of {key}={then}; here it is {now}.")
-    if any(attrgetter(key)(before) != attrgetter(key)(config) for key in IMAGES):
+    if not _are_same(before.data, config.data):
         return
     for key in deciding(before.split, with_val=False):
         then, now = attrgetter(key)(before), attrgetter(key)(config)
@@ -97,6 +103,92 @@ def check_start(config: TrainConfig) -> None:
                 f"ckpt_path={config.ckpt_path} was trained with {key}={then}, now it is {now}: "
                 "images that it has seen may be tested. Give the same value."
             )
+
+
+def starts_on_same_images(config: TrainConfig) -> bool:
+    """Whether the run of `ckpt_path` had its images where this one has them."""
+    before = _start_of(config)
+    return before is not None and _are_same(before.data, config.data)
+
+
+def _are_same(then: DataConfig, now: DataConfig) -> bool:
+    keys = [key.removeprefix("data.") for key in IMAGES]
+    return all(getattr(then, key) == getattr(now, key) for key in keys)
+
+
+def _start_of(config: TrainConfig) -> TrainConfig | None:
+    """The run that `ckpt_path` comes from, as it was configured; None where it does not say."""
+    if config.ckpt_path is None:
+        return None
+    try:
+        content = torch.load(config.ckpt_path, map_location="cpu", weights_only=True, mmap=True)
+        run = content["hyper_parameters"]["run"]
+    except Exception:  # a state dict, or nothing that torch reads: `read_weights` says which
+        return None
+    return parse(TrainConfig, run)
+
+
+def recorded_split(file: Path, classifier: Classifier) -> "pd.Series[str] | None":
+    """Path → split of the run that a checkpoint lies in; None where it is not known.
+
+    A checkpoint that was moved away from its run's folder has left its split behind; one that lies
+    in another run's has other numbers of training images.
+    """
+    known = read_split(file.parent.parent)
+    n_train = sum(classifier.hparams["class_counts"])
+    return known if known is not None and (known == "train").sum() == n_train else None
+
+
+def is_of_run(
+    data: DataConfig, trained: DataConfig, run: Path, recorded: "pd.Series[str] | None"
+) -> bool:
+    """Whether `data` lies where the run in the folder `run` had its images, or is a copy of them.
+
+    Images of another place are a copy if those that the run has recorded are the same files there.
+    """
+    places = ("root", "manifest", "columns", "subfolder")
+    if all(getattr(data, key) == getattr(trained, key) for key in places):
+        return True
+    if recorded is None or not (run / "run.json").exists():
+        return False
+    known = read_json(run / "run.json").get("images_key")
+    return bool(known == images_key(restricted(load_index(data), recorded)))
+
+
+def say_if_changed(datamodule: XrayDataModule, classifier: Classifier, run: Path) -> None:
+    """Note, for the screen, where a run whose split is not known had another number of images.
+
+    Older runs recorded no split, and a checkpoint may have been moved away from its run's folder.
+    """
+    file, n_now, n_then = run / "run.json", len(datamodule.table), classifier.n_images
+    if n_then is None and file.exists():
+        images = read_json(file).get("images", {})
+        n_then = sum(n for column in images.values() for n in column.values()) or None
+    if n_then not in (None, n_now):
+        datamodule.index.notes.append(
+            f"{run} has no recorded split (split.csv) of the checkpoint's run. It had {n_then} "
+            f"images and now there are {n_now}, so the split may be another one: images that the "
+            "network was trained on may be tested."
+        )
+
+
+def _check_unseen(
+    files: Sequence[Path], classifiers: Sequence[Classifier], subsets: Sequence[str]
+) -> None:
+    """Raises `ConfigError` where one was trained on what the first one's run validates or tests."""
+    first, *others = map(recorded_split, files, classifiers)
+    for file, other in zip(files[1:], others, strict=True):
+        if first is None or other is None:
+            continue
+        for subset in subsets:
+            paths = first.index[first == subset].to_series()
+            theirs = paths.map(other)
+            if seen := list(paths[theirs.isin(("train", "val")) & (theirs != subset)]):
+                raise ConfigError(
+                    f"These checkpoints cannot be averaged: of the {len(paths)} {subset} images of "
+                    f"{files[0]}, {len(seen)} were used to train {file}, or to choose it: "
+                    f"{some(seen, 5)}. The images changed between the two runs."
+                )
 
 
 def _what_must_agree(keys: Sequence[str], *classifiers: Classifier) -> dict[str, list[object]]:
@@ -121,6 +213,7 @@ def load_classifier(file: Path, trust: Sequence[str] = ()) -> Classifier:
         check_node("imbalance.loss", hparams["imbalance"]["loss"], trust)
         classifier = Classifier(**hparams)
         classifier.load_state_dict(loaded["state_dict"])
+        classifier.n_images = loaded.get("callbacks", {}).get("RunRecord", {}).get("n_images")
         classifier.temperature = dict(loaded.get("calibration") or {}).get("temperature")
     except CxrError:
         raise

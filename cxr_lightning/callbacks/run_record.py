@@ -40,9 +40,11 @@ class RunRecord(Callback):
         self.started = time.strftime("%Y-%m-%d %H:%M:%S%z")
         self.tested: dict[str, Any] | None = None  # see `trainers.tested_checkpoint`
         self.starts: list[dict[str, str]] = []
+        self.n_images = 0
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave a record of what was started; say if a run is resumed in another precision."""
+        self.n_images = len(trainer.datamodule.table)  # type: ignore[attr-defined]
         now = {"started": self.started, "device": _device(pl_module.device)}
         now["precision"] = str(trainer.precision)
         if trainer.ckpt_path is not None and (self.folder / "run.json").exists():
@@ -56,6 +58,10 @@ class RunRecord(Callback):
             )
         self.starts.append(now)
         self._write(trainer, pl_module)
+
+    def state_dict(self) -> dict[str, int]:
+        """Kept in each checkpoint, which may be moved away from its run's `split.csv`."""
+        return {"n_images": self.n_images}
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record the training."""

@@ -27,6 +27,7 @@ from cxr_lightning.data.contrast import check_available
 from cxr_lightning.data.dataset import Batch, Transform, XrayDataset, augmented, random_numbers
 from cxr_lightning.data.identity import images_key
 from cxr_lightning.data.index import Index
+from cxr_lightning.data.recorded import Changes, as_recorded, changes, restricted
 from cxr_lightning.data.sampler import EvaluationSampler, TrainSampler
 from cxr_lightning.data.sources import load_index
 from cxr_lightning.data.store import Pixels, open_store
@@ -46,6 +47,7 @@ class XrayDataModule(LightningDataModule):
     Attributes:
         table: the readable images with their final `split`; `Batch.row` counts its rows.
         index, unreadable: what was found, and path → reason for what could not be decoded.
+        changes: what differs from the recorded split; None without one.
     """
 
     def __init__(
@@ -55,9 +57,15 @@ class XrayDataModule(LightningDataModule):
         augment: dict[str, Target | None] | None = None,
         balanced: bool = False,
         seed: int = 0,
+        *,
+        recorded: "pd.Series[str] | None" = None,
     ) -> None:
-        """Without `split`, all images are test images. `balanced` draws all classes equally."""
+        """Without `split`, all images are test images. `balanced` draws all classes equally.
+
+        recorded: path → split of a run's images, which keep it; those added since are left out.
+        """
         super().__init__()
+        self.recorded, self.changes = recorded, None if recorded is None else Changes([], recorded)
         self.data, self.split, self.balanced, self.seed = data, split, balanced, seed
         check_available(data.contrast)
         self.of_batches = {
@@ -86,6 +94,11 @@ class XrayDataModule(LightningDataModule):
         if self._found is not None:
             return
         self.index: Index = load_index(self.data)
+        if self.recorded is not None:
+            self.changes = changes(self.index, self.recorded)
+            if self.split is not None:
+                self.index = restricted(self.index, self.recorded)
+            self.index.notes.extend(self.changes.sentences(all_count=self.split is None))
         table = self.index.table
         pixels, self.unreadable = open_store(
             self.data.cache_dir,
@@ -115,11 +128,12 @@ class XrayDataModule(LightningDataModule):
         self.prepare_data()  # other processes of the node wait for the one that decodes
         assert self._found is not None
         readable, pixels = self._found
-        self.table = (
-            readable.assign(split="test")
-            if self.split is None
-            else splits.assign_splits(readable, self.split, self.index.classes)
-        )
+        if self.split is None:
+            self.table = readable.assign(split="test")
+        elif self.recorded is not None:
+            self.table = as_recorded(readable, self.recorded)
+        else:
+            self.table = splits.assign_splits(readable, self.split, self.index.classes)
         position = pd.Series(np.arange(len(readable)), index=readable["path"])
         self.pixels: Pixels = pixels.take(position.loc[self.table["path"]].to_numpy(dtype=np.int64))
 

@@ -62,6 +62,7 @@ class Classifier(LightningModule):
         self.collectors = {s: EpochPredictions(classes) for s in ("train", "val", "test")}
         self.predictions: dict[str, Predictions] = {}
         self.temperature: float | None = None  # of a checkpoint that was calibrated
+        self.n_images: int | None = None  # of its run, as a checkpoint says
 
     def use(self, network: nn.Module) -> None:
         """Let another network make the logits, from now on: one of `models.ensemble`."""

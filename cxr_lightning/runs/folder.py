@@ -24,6 +24,7 @@ JobState = Literal["finished", "pruned", "failed", "unfinished", "waiting"]
 CONFIG, ERROR, REFUSED = "config.yaml", "error.txt", "refused.txt"
 KEPT = ("metrics.json", "pruned.json", "curves.csv", "checkpoints")
 PLACES = ("data.root=", "data.manifest=")
+OF_FOLDERS = ("dirpath", "save_dir", "log_dir")  # arguments of callbacks and loggers
 LOCK_S = 45  # longer than the 30 s that a job may take to end after SIGTERM
 # They change no number, so a run can be resumed with other values of them.
 KEYS_IGNORED_ON_RESUME = (
@@ -200,14 +201,25 @@ def _comparable(config: dict[str, Any]) -> dict[str, Any]:
     return _flat(_from_folder(config, str(config.get("folder", ""))))
 
 
-def _from_folder(node: Any, folder: str) -> Any:
-    """Paths below `folder` are given from it, as in conf: `${folder}/checkpoints`."""
+def _from_folder(node: Any, folder: str, key: str = "") -> Any:
+    """`folder` and what lies below it are given from it, as in conf: `${folder}/checkpoints`.
+
+    `folder` is absolute; a path may be one from the directory in which the run was started, which
+    is not known any more: `outputs/a/checkpoints` is below `/home/me/outputs/a`. A single word is
+    a path only under a key of `OF_FOLDERS`: a network may be called as the folder is.
+    """
     if isinstance(node, dict):
-        return {key: _from_folder(value, folder) for key, value in node.items()}
+        return {name: _from_folder(value, folder, str(name)) for name, value in node.items()}
     if isinstance(node, list):
-        return [_from_folder(value, folder) for value in node]
-    below = folder and isinstance(node, str) and node.startswith(f"{folder}/")
-    return "${folder}" + node.removeprefix(folder) if below else node
+        return [_from_folder(value, folder, key) for value in node]
+    if not folder or not isinstance(node, str) or not ("/" in node or key in OF_FOLDERS):
+        return node
+    path, ends = re.sub(r"^(~|\.)/", "", node), [folder]
+    if not path.startswith("/"):
+        parts = folder.strip("/").split("/")
+        ends = ["/".join(parts[first:]) for first in range(len(parts))]
+    of = next((end for end in ends if f"{path}/".startswith(f"{end}/")), None)
+    return node if of is None else "${folder}" + path.removeprefix(of)
 
 
 def _flat(node: Any, prefix: str = "") -> dict[str, Any]:

@@ -6,8 +6,22 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cxr_lightning.errors import DataError
+
 if TYPE_CHECKING:
     import pandas as pd
+
+AGAIN = "and rerun the same command: the job is tested again."
+LOST = {
+    "metrics.json": f"the job's final numbers are lost. Delete it {AGAIN}",
+    "run.json": "what the job ran on, and how fast, is lost. Delete it, and metrics.json beside "
+    f"it, {AGAIN}",
+    "predictions.csv": "what the network said of the test images is lost. Delete it, and "
+    f"metrics.json beside it, {AGAIN}",
+    "sweep.json": "the list of jobs is lost. Delete it and rerun the same command: finished jobs "
+    "stay as they are.",
+}
+"""What a damaged file of a run or a sweep takes with it, and what to do."""
 
 
 def write_text(file: Path, text: str) -> None:
@@ -36,8 +50,11 @@ def write_csv(file: Path, frame: "pd.DataFrame") -> None:
 
 
 def read_json(file: Path) -> Any:
-    """The content of a JSON file."""
-    return json.loads(file.read_text(encoding="utf-8"))
+    """The content of a JSON file; raises DataError where it is damaged."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:  # of JSON, or of UTF-8
+        raise DataError(f"{file} is damaged: {LOST.get(file.name, str(error))}") from error
 
 
 def without_passwords(text: str) -> str:

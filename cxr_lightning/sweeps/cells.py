@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from cxr_lightning.errors import DataError
 from cxr_lightning.metrics import Floats, Ints, compute_metrics
 from cxr_lightning.runs.folder import job_state
-from cxr_lightning.runs.writing import read_json
+from cxr_lightning.runs.writing import LOST, read_json
 from cxr_lightning.sweeps.plan import Job, Plan
 
 VALIDATION = "val/f1_macro"  # what rows are sorted by
@@ -50,8 +51,7 @@ class Run:
     @property
     def classes(self) -> list[str]:
         """The names of the classes, in the order of the confusion matrix."""
-        start = "test/recall/"
-        return [m.removeprefix(start) for m in self.results["metrics"] if m.startswith(start)]
+        return _classes(self.results)
 
 
 @dataclass(frozen=True)
@@ -110,12 +110,41 @@ class Cell:
 
 
 def finished_runs(folder: Path, plan: Plan) -> list[Run]:
-    """What the finished jobs of the sweep in `folder` left, in the order of the plan."""
+    """What the finished jobs of the sweep in `folder` left, in the order of the plan.
+
+    Without those of which a file is damaged: see `damage`.
+    """
     return [
         Run(job, at, read_json(at / "metrics.json"), read_json(at / "run.json"))
         for job in plan.jobs
-        if job_state(at := folder / job.name) == "finished"
+        if job_state(at := folder / job.name) == "finished" and damage(at) is None
     ]
+
+
+def damage(folder: Path) -> str | None:
+    """Which file of a finished job is damaged, what is lost and what to do; None: all is well."""
+    try:
+        results, _ = read_json(folder / "metrics.json"), read_json(folder / "run.json")
+    except DataError as error:
+        return str(error)
+    except OSError as error:
+        return f"{folder / 'run.json'} cannot be read: {error.strerror}. {LOST['run.json']}"
+    if not isinstance(results, dict) or "metrics" not in results:
+        return f"{folder / 'metrics.json'} is damaged: {LOST['metrics.json']}"
+    file = folder / PREDICTIONS
+    if not file.exists():
+        return None  # `find_cells` leaves it out
+    try:
+        n = len(pd.read_csv(file, usecols=["path"], encoding="utf-8"))
+        is_whole = n == results["n"] and file.read_bytes().endswith(b"\n")
+    except ValueError:  # pandas' own are ValueErrors
+        is_whole = False
+    return None if is_whole else f"{file} is damaged: {LOST[PREDICTIONS]}"
+
+
+def _classes(results: dict[str, Any]) -> list[str]:
+    start = "test/recall/"
+    return [m.removeprefix(start) for m in results["metrics"] if m.startswith(start)]
 
 
 def find_cells(plan: Plan, runs: Sequence[Run], file: str = PREDICTIONS) -> list[Cell]:

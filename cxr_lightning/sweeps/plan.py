@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -165,8 +166,9 @@ def seconds_left(folder: Path) -> float | None:
     seconds: dict[object, list[float]] = {}
     for job in plan.jobs:
         if state[job.name] == "finished":
-            parts = read_json(folder / job.name / "run.json")["seconds"].values()
-            seconds.setdefault(job.cell, []).append(sum(parts))
+            with suppress(DataError, OSError):  # the tables name a damaged file
+                parts = read_json(folder / job.name / "run.json")["seconds"].values()
+                seconds.setdefault(job.cell, []).append(sum(parts))
     if not seconds:
         return None
     mean = fmean(chain(*seconds.values()))

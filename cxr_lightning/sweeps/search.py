@@ -224,6 +224,13 @@ class Search:
         return self.study.get_trials(deepcopy=False, states=[state])
 
 
+def own_study(folder: Path) -> str | None:
+    """The study that a folder's own database holds: its name stays when the folder is renamed."""
+    file = folder / "study.db"
+    names = optuna.get_all_study_names(f"sqlite:///{file}") if file.exists() else []
+    return names[0] if len(names) == 1 else None
+
+
 def run_search(search: Search, launcher: Launcher, n_jobs: int) -> None:
     """Run trials until there are enough; print the best.
 

@@ -121,14 +121,14 @@ class SearchSweeper(GridSweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Run trials until the study has `n_trials`, then write the report."""
-        from cxr_lightning.sweeps.search import Search, run_search
+        from cxr_lightning.sweeps.search import Search, own_study, run_search
 
         assert self.config is not None and self.launcher is not None
         options: Any = OmegaConf.to_container(OmegaConf.create(self.options))
         given = {
             "objectives": {k: v for one in options["objectives"] for k, v in one.items()},
             "storage": options["storage"] or f"sqlite:///{self.folder}/study.db",
-            "study_name": options["study_name"] or self.folder.name,
+            "study_name": options["study_name"] or own_study(self.folder) or self.folder.name,
             "has_validation": OmegaConf.select(self.config, "split.val_fraction") != 0,
         }
         search = Search(

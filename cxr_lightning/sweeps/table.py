@@ -12,7 +12,15 @@ import pandas as pd
 from cxr_lightning.pages.template import rendered
 from cxr_lightning.runs.folder import failure, job_state
 from cxr_lightning.runs.writing import read_json, write_csv, write_text
-from cxr_lightning.sweeps.cells import PARTS, VALIDATION, Cell, Run, find_cells, finished_runs
+from cxr_lightning.sweeps.cells import (
+    PARTS,
+    VALIDATION,
+    Cell,
+    Run,
+    damage,
+    find_cells,
+    finished_runs,
+)
 from cxr_lightning.sweeps.comparisons import SameTests, same_tests
 from cxr_lightning.sweeps.elsewhere import FOLDER, Elsewhere, find_elsewhere
 from cxr_lightning.sweeps.nulls import Nulls, find_nulls
@@ -78,6 +86,7 @@ class Tables:
         collapsed = finished.groupby("collapsed")["job"] if len(finished) else ()
         pooled = [key for key in PARTS if key in self.plan.swept]
         content = {"tables": self, "chosen": chosen, "collapsed": collapsed, "pooled": pooled}
+        content["damaged"] = list(self.jobs["error"][self.jobs["status"] == "damaged"])
         return rendered("sweeps/notes.txt.j2", content).splitlines()
 
 
@@ -165,7 +174,10 @@ def short(value: object) -> object:
 def _job(folder: Path, job: Job, run: Run | None) -> dict[str, Any]:
     state = job_state(folder / job.name)
     error = failure(folder / job.name) if state == "failed" else None
-    row: dict[str, Any] = {"job": job.name, **job.values, "status": state, "error": error}
+    shown: str = state
+    if state == "finished" and run is None:
+        shown, error = "damaged", damage(folder / job.name)
+    row: dict[str, Any] = {"job": job.name, **job.values, "status": shown, "error": error}
     if run is None:
         return row
     row |= {name: run.results[name] for name in ("n", "patients")}

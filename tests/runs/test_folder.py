@@ -170,6 +170,32 @@ def test_a_folder_may_be_moved_with_what_lies_in_it(tmp_path: Path) -> None:
         claim(tmp_path, kept_in("/now", "/then/logs"))
 
 
+@pytest.mark.parametrize(
+    ("then", "now"),
+    [
+        (("/w/outputs/a", "outputs/a"), ("/w/outputs/b", "outputs/b")),  # renamed
+        (("/w/outputs/a", "outputs/a"), ("/else/a", "/else/a")),  # moved, then named in full
+        (("/w/outputs/a", "/w/outputs/a"), ("/else/a", "a")),  # from another directory
+        (("/home/me/a", "~/a"), ("/w/a", "./a")),
+    ],
+)
+def test_a_folder_may_be_given_in_another_way(
+    then: tuple[str, str], now: tuple[str, str], tmp_path: Path
+) -> None:
+    def kept_in(folder: str, typed: str, model: str = "cnn5") -> dict[str, Any]:
+        nodes = {"best": {"dirpath": f"{typed}/checkpoints"}, "model": {"name": model}}
+        return {**CONFIG, "folder": folder, "logger": {"save_dir": typed}, **nodes}
+
+    claim(tmp_path, kept_in(*then))
+    (tmp_path / "metrics.json").touch()
+    claim(tmp_path, kept_in(*now))
+    # What has the folder's name is not the folder.
+    with pytest.raises(ConfigError, match=r"model\.name=cnn5 \(now b\)\."):
+        claim(tmp_path, kept_in(*now, model="b"))
+    with pytest.raises(ConfigError, match=r"logger\.save_dir=\$\{folder\} \(now logs\)\."):
+        claim(tmp_path, {**kept_in(*now), "logger": {"save_dir": "logs"}})
+
+
 def test_a_run_that_starts_from_another_checkpoint_is_another_run(tmp_path: Path) -> None:
     claim(tmp_path, {**CONFIG, "ckpt_path": "a.ckpt"})
     with pytest.raises(ConfigError, match=r"ckpt_path=a\.ckpt \(now b\.ckpt\)"):

@@ -8,9 +8,11 @@ import pytest
 from sklearn.metrics import f1_score
 from written_sweeps import CLASSES, LABELS, finish, plan, wrong
 
+from cxr_lightning.errors import DataError
 from cxr_lightning.sweeps.cells import Cell, cell_name, find_cells, finished_runs
 from cxr_lightning.sweeps.comparisons import same_tests
-from cxr_lightning.sweeps.plan import Plan
+from cxr_lightning.sweeps.plan import Plan, seconds_left
+from cxr_lightning.sweeps.table import read_tables
 
 FOLDS = [{"model": m, "seed": s, "split.fold": f} for m, s, f in product("ab", "01", "012")]
 
@@ -225,3 +227,31 @@ def test_no_two_cells_of_a_grid_have_the_same_name(grid: dict[str, list[str]]) -
 def test_cells_of_a_sweep_given_in_another_order_have_names_of_their_own() -> None:
     one, other = {"model.p": "1", "augment.p": "2"}, {"augment.p": "1", "model.p": "2"}
     assert cell_name(one) != cell_name(other)
+
+
+@pytest.mark.parametrize("file", ["metrics.json", "run.json", "predictions.csv"])
+@pytest.mark.parametrize("left", [0, 0.5])
+def test_a_damaged_file_of_one_job_leaves_the_others_in_the_tables(
+    file: str, left: float, tmp_path: Path
+) -> None:
+    plan(tmp_path, [{"model": "cnn5"}, {"model": "resnet18"}])
+    for model in ("cnn5", "resnet18"):
+        finish(tmp_path / f"model-{model}", wrong(1))
+    damaged = tmp_path / "model-cnn5" / file
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[: int(left * len(content))])
+    tables = read_tables(tmp_path, with_intervals=True)
+    jobs = tables.jobs.set_index("job")
+    assert jobs["status"].to_dict() == {"model-cnn5": "damaged", "model-resnet18": "finished"}
+    assert jobs["test/accuracy"]["model-resnet18"] == 0.9  # one of ten is wrong
+    assert seconds_left(tmp_path) == 0
+    said = [note for note in tables.notes if str(damaged) in note]
+    assert len(said) == 1
+    assert "is damaged" in said[0]
+    assert "Delete it" in said[0]
+
+
+def test_a_damaged_plan_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "sweep.json").write_text("{")
+    with pytest.raises(DataError, match=r"sweep\.json is damaged: the list of jobs is lost\. Del"):
+        read_tables(tmp_path)

@@ -18,7 +18,7 @@ from cxr_lightning.errors import ConfigError
 from cxr_lightning.runs.database import STORAGE_VARIABLE, hand_to_jobs, open_storage
 from cxr_lightning.sweeps import search as search_module
 from cxr_lightning.sweeps.plan import Plan, quoted, read_plan, write_plan
-from cxr_lightning.sweeps.search import Search, run_search
+from cxr_lightning.sweeps.search import Search, own_study, run_search
 from cxr_lightning.sweeps.trials import counted
 
 FORK = multiprocessing.get_context("fork")
@@ -361,3 +361,10 @@ def test_without_optuna_a_search_says_what_to_install(monkeypatch: pytest.Monkey
     monkeypatch.delitem(sys.modules, "cxr_lightning.runs.database")
     with pytest.raises(ConfigError, match=r"needs Optuna: pip install 'cxr-lightning\[search\]'$"):
         importlib.import_module("cxr_lightning.runs.database")
+
+
+def test_a_renamed_search_keeps_its_study(tmp_path: Path) -> None:
+    assert own_study(tmp_path / "then") is None
+    run(tmp_path / "then", 3)
+    (tmp_path / "then").rename(tmp_path / "now")
+    assert own_study(tmp_path / "now") == "study"
