@@ -1,5 +1,6 @@
 """Index, store and splits as Lightning's loaders."""
 
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -36,6 +37,21 @@ from cxr_lightning.instantiate import build
 from cxr_lightning.machine import usable_cores
 
 DRAWS_PER_TRANSFORM = 8  # some act on a part of the images only
+
+
+class LateLoader(DataLoader[Batch]):
+    """Draws at the first batch, not when the iterator is made; keeps off torch's global state.
+
+    Lightning 2.6 makes the iterator of a resumed run's first epoch before it tells the sampler
+    which epoch that is; workers would fetch the images of epoch 0 at once. And each new iterator
+    draws a seed for its workers: how often depends on their number and on where a run was resumed.
+    """
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **{"generator": torch.Generator(), **more})
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        yield from super().__iter__()
 
 
 class XrayDataModule(LightningDataModule):
@@ -214,7 +230,7 @@ class XrayDataModule(LightningDataModule):
         drop_last: bool = False,
     ) -> DataLoader[Batch]:
         workers = loader_workers(self.data.num_workers)
-        return DataLoader(
+        return LateLoader(
             dataset,
             batch_size=self.data.batch_size,
             sampler=sampler,

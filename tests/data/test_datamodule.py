@@ -166,6 +166,21 @@ def test_the_runs_seed_changes_the_order_but_not_the_split(
     assert sorted(orders[0]) == sorted(orders[1])
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_loader_draws_at_its_first_batch_and_from_no_global_state(
+    workers: int, make: Callable[..., XrayDataModule]
+) -> None:
+    """Lightning makes a resumed run's iterator before it tells the sampler which epoch it is."""
+    loader = make(data={"num_workers": workers}).train_dataloader()
+    before = torch.get_rng_state()
+    batches = iter(loader)
+    assert isinstance(loader.sampler, TrainSampler)
+    loader.sampler.set_epoch(3)
+    rows = together(batches).row.tolist()
+    assert rows == together(loader).row.tolist()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_ranks_share_the_loaders(make: Callable[..., XrayDataModule]) -> None:
     train, test = [], []
     for rank in range(2):

@@ -109,6 +109,15 @@ DROPOUT = [
 ]
 
 
+# Everything that looks at the epoch or draws numbers; validated in the middle of each epoch too.
+ALL_AT_ONCE = [
+    *("augment=[standard,mixup]", "data.train_sizes=[16,32]", "callbacks=[default,ema,batch_norm]"),
+    *("model=torchvision", "model.network.name=mobilenet_v2", "trainer.max_epochs=4"),
+    *(*CHECKPOINTS_ONLY, "callbacks.worst_mistakes=null", "callbacks.pr_curves=null"),
+]
+MIDDLE = "+trainer.val_check_interval=2"  # of the three steps of an epoch
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory, write_images: Callable[..., list[str]]) -> Path:
     folder = tmp_path_factory.mktemp("resume")
@@ -177,6 +186,41 @@ def test_dropout_and_batch_norm_are_resumed_too(home: Path) -> None:
     assert run(home, *words, "name=dropped", dying=middle) == -signal.SIGKILL
     assert run(home, *words, "name=dropped") == 0
     assert_same_run(home / "outputs" / "dropped", home / "outputs" / "dropout")
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["", "validated in the middle"])
+def without_workers(request: pytest.FixtureRequest, home: Path) -> tuple[Path, list[str]]:
+    """A run without loader workers and without a stop, and its words."""
+    words = [*OPTIONS, *ALL_AT_ONCE, *([MIDDLE] if request.param else [])]
+    name = f"no_workers_{request.param}"
+    assert run(home, *words, f"name={name}") == 0
+    return home / "outputs" / name, words
+
+
+@pytest.mark.parametrize(("workers", "then"), [(1, 1), (2, 2), (2, 0)])
+def test_loader_workers_change_nothing_also_in_a_run_killed_twice(
+    workers: int, then: int, without_workers: tuple[Path, list[str]], home: Path
+) -> None:
+    """Killed within an epoch and between two; the last start may have other workers."""
+    straight, given = without_workers
+    name = f"{straight.name}_{workers}_{then}"
+    words = [*given, f"data.num_workers={workers}", f"name={name}"]
+    within = at(Classifier, "training_step", 3 * 2 + 2)  # the third epoch's second step
+    assert run(home, *words, dying=within) == -signal.SIGKILL
+    between = at(Curves, "_write", 1, before=True)  # the third epoch's row and checkpoint are lost
+    assert run(home, *words, dying=between) == -signal.SIGKILL
+    assert len(curves(home / "outputs" / name)) == 2
+    assert run(home, *words, f"data.num_workers={then}") == 0
+    assert_same_run(home / "outputs" / name, straight)
+
+
+def test_a_run_with_workers_that_is_not_stopped_is_that_without(
+    without_workers: tuple[Path, list[str]], home: Path
+) -> None:
+    straight, words = without_workers
+    name = f"{straight.name}_uncut"
+    assert run(home, *words, "data.num_workers=2", f"name={name}") == 0
+    assert_same_run(home / "outputs" / name, straight)
 
 
 def test_a_sweep_killed_three_times_ends_with_the_same_tables(home: Path) -> None:
