@@ -207,7 +207,7 @@ class TrainConfig(Section):
 
 
 class CheckpointsConfig(Section):
-    """The networks that `cxr-evaluate` and `cxr-predict` use, and where results go."""
+    """The networks that `cxr-evaluate`, `cxr-predict`, `cxr-export` use; where results go."""
 
     name: str = Field(min_length=1)
     folder: Folder
@@ -215,7 +215,6 @@ class CheckpointsConfig(Section):
     combine: Literal["probabilities", "weights"] = "probabilities"
     tta: Literal["none", "flip", "flip_zoom"] = "none"
     trust: list[str] = []
-    trainer: dict[str, Any]
 
 
 class EvaluateConfig(CheckpointsConfig):
@@ -228,6 +227,7 @@ class EvaluateConfig(CheckpointsConfig):
     subgroups: list[str] | None = None
     data: dict[str, Any]
     split: dict[str, Any]
+    trainer: dict[str, Any]
 
 
 class PredictConfig(CheckpointsConfig):
@@ -239,6 +239,7 @@ class PredictConfig(CheckpointsConfig):
     output: UserPath
     batch_size: int = Field(ge=1)
     num_workers: int | Literal["auto"]
+    trainer: dict[str, Any]
 
 
 class ReportConfig(Section):

@@ -69,7 +69,11 @@ def start(words: list[str], cwd: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    "command", ["cxr-train", "cxr-evaluate", "cxr-predict", "cxr-report", "cxr-audit", "cxr-triage"]
+    "command",
+    [
+        *("cxr-train", "cxr-evaluate", "cxr-predict", "cxr-report"),
+        *("cxr-audit", "cxr-triage", "cxr-export"),
+    ],
 )
 def test_help_begins_with_what_a_command_does_and_three_examples(
     command: str, tmp_path: Path

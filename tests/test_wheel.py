@@ -105,7 +105,8 @@ def test_the_wheel_says_whose_it_is_and_under_which_license(wheel: Path) -> None
     license_text = (CHECKOUT / "LICENSE").read_text(encoding="utf-8")
     assert text_in(wheel, "licenses/LICENSE") == license_text
     assert "The CXR Lightning authors" in license_text
-    extras = {"clahe", "dev", "dicom", "kaggle", "launchers", "pretrained", "search", "timm"}
+    extras = {"clahe", "dev", "dicom", "export", "kaggle", "launchers", "pretrained"}
+    extras |= {"search", "timm"}
     assert set(metadata.get_all("Provides-Extra") or []) == extras
 
 
