@@ -52,6 +52,7 @@ def test_a_run_leaves_the_files_of_the_readme(trained: TrainResult) -> None:
         "config.yaml",
         "curves.csv",
         "run.json",
+        "split.csv",
         "metrics.json",
         "predictions.csv",
         "predictions-val.csv",
@@ -204,7 +205,7 @@ def test_without_callbacks_and_logger_a_run_leaves_its_results_and_nothing_else(
 ) -> None:
     run(tmp_path / "bare", *BARE, "trainer.max_epochs=1")
     left = {str(file.relative_to(tmp_path / "bare")) for file in (tmp_path / "bare").rglob("*")}
-    results = {"run.json", "metrics.json", "predictions.csv", "curves.csv"}
+    results = {"run.json", "split.csv", "metrics.json", "predictions.csv", "curves.csv"}
     results |= {"predictions-val.csv", "calibration.json", "calibration.png"}
     assert left == {*results, "config.yaml", ".lock"}
 

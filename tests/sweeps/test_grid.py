@@ -23,7 +23,7 @@ OPTIONS = [
 ]
 GAMMAS = ["imbalance.loss.gamma=-1,0,2", "optim.lr=0.01"]
 REASON = "`cxr_lightning.models.losses.FocalLoss` cannot be built: gamma should be greater than or"
-RUN = ["curves.csv", "metrics.json", "predictions.csv", "run.json", "train.log"]
+RUN = ["curves.csv", "metrics.json", "predictions.csv", "run.json", "split.csv", "train.log"]
 JOBS = ["imbalance.loss.gamma--1", "imbalance.loss.gamma-0", "imbalance.loss.gamma-2"]
 
 
