@@ -197,7 +197,7 @@ def without_workers(request: pytest.FixtureRequest, home: Path) -> tuple[Path, l
     return home / "outputs" / name, words
 
 
-@pytest.mark.parametrize(("workers", "then"), [(1, 1), (2, 2), (2, 0)])
+@pytest.mark.parametrize(("workers", "then"), [(2, 2), (1, 0)])
 def test_loader_workers_change_nothing_also_in_a_run_killed_twice(
     workers: int, then: int, without_workers: tuple[Path, list[str]], home: Path
 ) -> None:
