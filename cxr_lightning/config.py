@@ -237,6 +237,8 @@ class PredictConfig(CheckpointsConfig):
     calibrate: bool
     input: UserPath
     output: UserPath
+    explain: bool = False
+    explain_limit: int = Field(default=100, ge=1)
     batch_size: int = Field(ge=1)
     num_workers: int | Literal["auto"]
     trainer: dict[str, Any]

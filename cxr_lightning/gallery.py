@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from cxr_lightning.data.unlabelled import UNREADABLE
+from cxr_lightning.errors import ConfigError
 from cxr_lightning.explanation import attention, heatmaps, overlay, share_in_center
 from cxr_lightning.models.classifier import Classifier
 from cxr_lightning.pages.template import rendered
@@ -83,6 +86,30 @@ class Gallery:
         }
         write_text(file, rendered("pages/gallery.html.j2", content))
         return file
+
+
+class Explained(Callback):
+    """Feeds the gallery what `cxr-predict` has just predicted, but for unreadable films."""
+
+    def __init__(self, classifier: Classifier, names: Sequence[str], limit: int) -> None:
+        """names: of all films, by their row."""
+        self.names, self.gallery = names, Gallery(classifier, limit)
+
+    def on_predict_batch_end(  # type: ignore[override]
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
+    ) -> None:
+        """Add the batch; `outputs` are those of `Classifier.predict_step`."""
+        rows, probabilities, labels = outputs
+        is_shown = (labels != UNREADABLE) & probabilities.isfinite().all(dim=1)
+        names = [self.names[row] for row in rows[is_shown].tolist()]
+        self.gallery.add(names, batch.image[is_shown], probabilities[is_shown])
+
+    def finish(self, file: Path) -> None:
+        """Write the page and say where it is, or why there is none."""
+        try:
+            print(f"Heatmaps: {self.gallery.write(file)}")
+        except ConfigError as reason:
+            print(reason)
 
 
 def _shown(film: _Film, classes: Sequence[str], called: int, heat: Tensor) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from omegaconf import DictConfig
 from PIL import Image
 
@@ -179,3 +180,50 @@ def test_what_does_not_exist_is_a_sentence(
         predicted(tmp_path / "texts")
     with pytest.raises(CheckpointError, match=r"ckpt_path=/none/a.ckpt: no such file"):
         predicted(tmp_path / "texts", "ckpt_path=/none/a.ckpt")
+
+
+def test_explain_writes_a_page_of_the_readable_images(
+    tmp_path: Path,
+    write_images: Callable[..., list[str]],
+    predicted: Callable[..., pd.DataFrame],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_images(tmp_path / "clinic", {"NORMAL": 3})
+    (tmp_path / "clinic" / "NORMAL" / "A.png").write_text("not an image")
+    table = predicted(tmp_path / "clinic", "explain=true", "explain_limit=2", "batch_size=2")
+    page = tmp_path / "out" / "explain.html"
+    assert f"Heatmaps: {page}" in capsys.readouterr().out
+    readable = table[table["error"] == ""]
+    least_certain = readable.loc[readable[CLASSES].max(axis=1).sort_values().index, "path"].tolist()
+    shown = page.read_text(encoding="utf-8")
+    assert "The 2 films of 3 that the network is least certain of" in shown
+    assert [path in shown for path in least_certain] == [True, True, False]
+    assert "A.png" not in shown
+
+
+def test_without_explain_there_is_no_page(
+    images: Path, tmp_path: Path, predicted: Callable[..., pd.DataFrame]
+) -> None:
+    predicted(images / "test" / "COVID19")
+    assert not (tmp_path / "out" / "explain.html").exists()
+
+
+def test_outputs_that_are_no_numbers_are_named_and_fail(
+    images: Path,
+    trained: Path,
+    tmp_path: Path,
+    composed: Callable[..., DictConfig],
+) -> None:
+    content = torch.load(trained / "checkpoints" / "last.ckpt", weights_only=True)
+    last = [name for name in content["state_dict"] if name.startswith("network.")][-1]
+    content["state_dict"][last][:] = float("nan")
+    torch.save(content, tmp_path / "diverged.ckpt")
+    options = [
+        f"ckpt_path='{tmp_path / 'diverged.ckpt'}'",
+        f"input='{images / 'test' / 'COVID19'}'",
+    ]
+    with pytest.raises(CheckpointError, match="no numbers for 3 of 3 images"):
+        predict.run(composed("predict", *options, f"folder='{tmp_path}'", "num_workers=0"))
+    table = pd.read_csv(tmp_path / "predictions.csv", keep_default_na=False)
+    assert table["error"].tolist() == ["the network's output is no number"] * 3
+    assert set(table["predicted"]) == {""} and set(table["COVID19"]) == {""}
