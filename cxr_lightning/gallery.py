@@ -95,7 +95,7 @@ class Explained(Callback):
         """names: of all films, by their row."""
         self.names, self.gallery = names, Gallery(classifier, limit)
 
-    def on_predict_batch_end(  # type: ignore[override]
+    def on_predict_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
     ) -> None:
         """Add the batch; `outputs` are those of `Classifier.predict_step`."""
