@@ -20,7 +20,10 @@ class Found:
 
 
 def find_files(root: Path) -> Found:
-    """Look through a folder, and those that links lead to; `DataError` where there is no image."""
+    """Look through a folder, and those that links lead to.
+
+    Raises `DataError` where there is no image, and for a folder that cannot be listed.
+    """
     images, folders, ignored = [], [], Counter[str]()
     for folder, names in _walk(root):
         for path in (folder / name for name in sorted(names)):
@@ -61,7 +64,7 @@ def _walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
     seen = {str(parent) for parent in root.resolve().parents}
     starts = [root]
     while starts:
-        for folder, subfolders, files in os.walk(starts.pop(0), followlinks=False):
+        for folder, subfolders, files in os.walk(starts.pop(0), onerror=_refused):
             real = os.path.realpath(folder)
             if real in seen:
                 subfolders.clear()
@@ -70,6 +73,16 @@ def _walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
             subfolders.sort()
             starts += [link for name in subfolders if (link := Path(folder) / name).is_symlink()]
             yield Path(folder).relative_to(root), files
+
+
+def _refused(error: OSError) -> None:
+    """A folder that cannot be listed would be left out, and its class or split be incomplete."""
+    if any(part.startswith(".") for part in Path(error.filename).parts[-1:]):
+        return  # hidden: it would be passed over anyway
+    raise DataError(
+        f"The folder {error.filename} cannot be read ({error.strerror}), so its images would be "
+        "missing. Make it readable, or move it away."
+    ) from error
 
 
 def _is_hidden(path: Path) -> bool:

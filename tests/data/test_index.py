@@ -142,6 +142,27 @@ def test_a_folder_without_images_is_an_error(tmp_path: Path) -> None:
         find_images(tmp_path)
 
 
+def test_a_folder_that_cannot_be_listed_is_an_error_but_not_a_hidden_one(
+    write_images: WriteImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_images(tmp_path, {"train/NORMAL": 1, "train/COVID19": 1, "test/NORMAL": 1})
+    (tmp_path / ".Trash").mkdir()
+    scandir, refused = os.scandir, {tmp_path / ".Trash"}
+
+    def listed(folder: str) -> object:
+        if Path(folder) in refused:
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", listed)  # root may list everything
+    assert len(index_folders(tmp_path).table) == 3
+    refused.add(tmp_path / "test" / "NORMAL")
+    with pytest.raises(DataError, match=r"test/NORMAL cannot be read \(Permission denied\)"):
+        index_folders(tmp_path)
+    with pytest.raises(DataError, match="test/NORMAL cannot be read"):
+        find_images(tmp_path)
+
+
 def test_one_image_can_be_asked_for_and_a_missing_one_is_named(
     write_images: WriteImages, tmp_path: Path
 ) -> None:
