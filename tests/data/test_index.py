@@ -5,6 +5,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -97,9 +98,9 @@ def test_files_that_are_no_images_are_ignored_and_counted(
     assert find_images(tmp_path) == (tmp_path, paths, expected)
 
 
-def backwards(folder: Path, followlinks: bool) -> Iterator[tuple[str, list[str], list[str]]]:
+def backwards(folder: Path, **options: Any) -> Iterator[tuple[str, list[str], list[str]]]:
     """os.walk on a disk that lists the last name first."""
-    for found, subfolders, files in WALK(folder, followlinks=followlinks):
+    for found, subfolders, files in WALK(folder, **options):
         subfolders.sort(reverse=True)
         files.sort(reverse=True)
         yield found, subfolders, files
