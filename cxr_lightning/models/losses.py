@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -81,12 +82,19 @@ def weighted_cross_entropy(
 
     Without smoothing this is torch's. With it, torch also weights the doubt, class by class: for an
     image of a frequent class, nearly as much would go to a rare class as to its own.
+
+    In a training on several ranks, which average their gradients, the weights of all ranks' images
+    are summed up, so that the step is that of one process with all of them.
     """
     share = shares(labels, logits.shape[1])
     weight = share.to(weights.dtype) @ weights
     smoothed = shares(labels, logits.shape[1], smoothing).to(logits.dtype)
     losses = F.cross_entropy(logits, smoothed, reduction="none")
-    return (weight * losses).sum() / weight.sum()
+    total = weight.sum()
+    if logits.requires_grad and dist.is_initialized():  # in validation ranks may differ in batches
+        dist.all_reduce(total)
+        total = total / dist.get_world_size()
+    return (weight * losses).sum() / total
 
 
 class ClassWeightedLoss(nn.Module):
