@@ -1,7 +1,9 @@
 """What a run does once its network is tested: calibration, the null ladder, other hospitals."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -18,6 +20,7 @@ from cxr_lightning.callbacks.figures import (
     draw_reliability,
 )
 from cxr_lightning.callbacks.metrics_file import TestResults, predictions_table
+from cxr_lightning.cards.page import print_pages, write_pages
 from cxr_lightning.config import TrainConfig
 from cxr_lightning.data.datamodule import XrayDataModule
 from cxr_lightning.decisions.calibration import (
@@ -169,6 +172,21 @@ def test_elsewhere(
         lost = external.drops(own, found, list(datamodule.classes), config.n_resamples)
         results.write_metrics({"lost": {metric: asdict(drop) for metric, drop in lost.items()}})
         screen.print_drops(name, lost, results.subgroups)
+
+
+@rank_zero_only
+def finish(folder: Path, speed: Mapping[str, Any]) -> None:
+    """Write page, model card and CLAIM sheet of the run, which is whole without; the last lines."""
+    try:
+        write_pages(folder)
+    except Exception as error:  # whatever it is: the training is worth more than its page
+        print(
+            f"The report of the run could not be written ({type(error).__name__}: {error}). The "
+            f"run itself is complete. To write it again: cxr-report run={folder}"
+        )
+    else:
+        print_pages(folder)
+    screen.print_end(speed, folder)
 
 
 def lost_elsewhere(

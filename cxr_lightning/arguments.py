@@ -12,7 +12,7 @@ VALUE_OPTIONS = (
 )
 PATH_KEYS = (
     *("ckpt_path", "data.cache_dir", "data.manifest", "data.root", "folder", "input"),
-    *("model.weights", "name", "output", "sweep"),
+    *("model.weights", "name", "output", "run", "sweep"),
 )
 
 

@@ -247,7 +247,8 @@ class PredictConfig(CheckpointsConfig):
 class ReportConfig(Section):
     """`conf/report.yaml`."""
 
-    sweep: UserPath
+    run: UserPath | None
+    sweep: UserPath | None
 
 
 def conf_dir() -> Path:

@@ -63,9 +63,23 @@ def run(cfg: DictConfig) -> dict[str, Path]:
         written[file.name] = file
     write_json(config.folder / "model.json", metadata | {"exported": about})
     written["model.json"] = config.folder / "model.json"
+    for file in _cards(checkpoints, config):
+        written[file.name] = file
     for file in written.values():
         print(f"Written: {file}")
     return written
+
+
+def _cards(checkpoints: list[Path], config: ExportConfig) -> list[Path]:
+    """The run's model card and CLAIM sheet, beside the export; none of what was not tested so."""
+    from cxr_lightning.cards.page import copy_card
+    from cxr_lightning.external import is_tested
+
+    is_as_tested = len(checkpoints) == 1 and config.tta == "none" and config.tau is None
+    if not is_as_tested or not is_tested(checkpoints[0]):
+        print("No model card: no run in the checkpoint's folder has tested this network as it is.")
+        return []
+    return copy_card(_run_of(checkpoints[0]), config.folder)
 
 
 def _run_of(checkpoint: Path) -> Path:

@@ -15,11 +15,12 @@ from cxr_lightning.data.datamodule import XrayDataModule
 from cxr_lightning.data.names import some
 from cxr_lightning.errors import ConfigError, DataError
 from cxr_lightning.metrics import Estimate, Floats, Ints, estimate
+from cxr_lightning.runs.folder import EXTERNAL
 from cxr_lightning.runs.writing import read_json
 from cxr_lightning.trained import as_trained, check_classes
 
 COMPARED = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy"}
-FOLDER = "external"  # of a run: one folder per set in it
+FOLDER = EXTERNAL
 
 
 @dataclass(frozen=True)
@@ -69,13 +70,19 @@ def drops(
     }
 
 
+def is_tested(checkpoint: Path) -> bool:
+    """Whether it is the one that the run tested in whose folder it lies."""
+    file = checkpoint.absolute().parent.parent / "metrics.json"
+    if not file.exists():
+        return False
+    tested = str(read_json(file).get("tested", {}).get("checkpoint"))
+    return checkpoint.name in (tested, f"{tested}.ckpt")
+
+
 def own_tests(checkpoint: Path, classes: list[str]) -> Tests | None:
     """What the run of a checkpoint said of its own test images; None where it tested another."""
-    folder = checkpoint.parent.parent
-    if not (folder / "metrics.json").exists() or not (folder / "predictions.csv").exists():
-        return None
-    tested = str(read_json(folder / "metrics.json").get("tested", {}).get("checkpoint"))
-    if checkpoint.name not in (tested, f"{tested}.ckpt"):
+    folder = checkpoint.absolute().parent.parent
+    if not is_tested(checkpoint) or not (folder / "predictions.csv").exists():
         return None
     text: dict[str, Any] = {"dtype": str, "keep_default_na": False, "encoding": "utf-8"}
     frame = pd.read_csv(folder / "predictions.csv", **text)

@@ -134,7 +134,7 @@ def _train(config: TrainConfig) -> TrainResult:
         {"tested": {"checkpoint": name, "epoch": epoch}, "validation": validation}
         | (datamodule.changes.as_json() if datamodule.changes else {})
     )
-    screen.print_end(stopwatch.summary(), config.folder)
+    after_test.finish(config.folder, stopwatch.summary())
     return TrainResult(config.folder, results.estimates)
 
 

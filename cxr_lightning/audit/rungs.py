@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from cxr_lightning.contrasts import Interval, above_or_below
 from cxr_lightning.metrics import Floats
 
 NAMES = {
@@ -30,3 +31,14 @@ class Rung:
     def name(self) -> str:
         """For people."""
         return NAMES[self.key]
+
+
+def beyond_nothing(network: str, rung: str, difference: Interval) -> str:
+    """How far a network's accuracy is above that of a rung, and what follows, in two sentences."""
+    verdict = "It has learnt more than that."
+    if difference.low is None or difference.low <= 0:
+        verdict = "That it has learnt more is not shown."
+    if difference.high is not None and difference.high < 0:
+        verdict = "It has learnt less than that."
+    place = above_or_below(difference).replace(" it ", f" “{rung}” ")
+    return f"{network} is {place}. {verdict}"

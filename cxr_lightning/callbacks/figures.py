@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,9 @@ from cxr_lightning.data.dataset import augmented
 from cxr_lightning.explanation import overlay
 from cxr_lightning.metrics import Floats, Ints, confusion_matrix
 from cxr_lightning.models.predictions import Predictions
+from cxr_lightning.pages.thumbnails import data_url
+from cxr_lightning.runs.folder import MISTAKES
+from cxr_lightning.runs.writing import write_json
 
 if TYPE_CHECKING:
     from cxr_lightning.data.datamodule import XrayDataModule
@@ -108,6 +111,9 @@ class WorstMistakesFigure(AfterEvaluation):
         if has_maps:
             heat = maps_of(trainer, predictions, worst)
             pictures = [[one, overlay(one, h)] for (one,), h in zip(pictures, heat, strict=True)]
+        self._keep(
+            trainer, [datamodule.table["path"].iloc[predictions.rows[i]] for i in worst], pictures
+        )
         n_columns = min(3 if has_maps else 4, len(worst))
         rows, columns = -(-len(worst) // n_columns), n_columns * len(pictures[0])
         figure = Figure(figsize=(2.4 * columns, 2.9 * rows), layout="constrained")
@@ -132,6 +138,16 @@ class WorstMistakesFigure(AfterEvaluation):
         n = len(predictions.labels)
         figure.suptitle(f"{kind}the {len(worst)} worst of {len(wrong)} mistakes on {n} images")
         add_figure(trainer, "test/worst_mistakes", figure)
+
+    def _keep(
+        self, trainer: Trainer, paths: Sequence[str], pictures: Sequence[Sequence[Any]]
+    ) -> None:
+        """Write `worst_mistakes.json`, for the run's page: each film, and its heatmap or None."""
+        kept = {
+            path: dict(zip(("film", "heatmap"), [*map(data_url, shown), None], strict=False))
+            for path, shown in zip(paths, pictures, strict=True)
+        }
+        write_json(Path(trainer.default_root_dir) / MISTAKES, kept)
 
 
 class AugmentationFigure(Callback):

@@ -9,6 +9,7 @@ import pandas as pd
 from cxr_lightning.data.names import count
 from cxr_lightning.errors import ConfigError
 
+CHILDREN = r"(?:NORMAL2-)?IM-\d+|person\d+_(?:bacteria|virus)"  # the names of Kermany's children
 # A pattern that is right about these may find nobody in other films of Kaggle's layout.
 KAGGLE = ("IM-0115", "NORMAL2-IM-0383", "person1_virus")
 

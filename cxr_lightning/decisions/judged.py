@@ -10,6 +10,7 @@ import pandas as pd
 import yaml
 
 from cxr_lightning.data.names import count, some
+from cxr_lightning.data.patients import CHILDREN
 from cxr_lightning.decisions import triage
 from cxr_lightning.decisions.calibration import tempered
 from cxr_lightning.decisions.settings import TriageConfig
@@ -23,7 +24,6 @@ SCREENING_PROFILES = {  # of August 2025, by a secondary source
     "screening_profile_90_60": (0.9, 0.6),
     "screening_profile_60_98": (0.6, 0.98),
 }
-CHILDREN = r"(?:NORMAL2-)?IM-\d+|person\d+_(?:bacteria|virus)"  # the names of Kermany's children
 FURTHER_MISSED = 3
 
 

@@ -18,6 +18,11 @@ WIDTH = 6.6  # inches; the page shows at least 5, so that text stays legible on 
 # Okabe and Ito's colours, which colour-blind readers tell apart, from dark to light. 8 markers, 7
 # colours and 4 lines: together they repeat after 56 cells.
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+LEARNING = {
+    "val/f1_macro": "Validation macro F1",
+    "val/loss": "Validation loss",
+    "train/loss": "Training loss",
+}
 MARKERS, LINES = ("s", "o", "^", "D", "v", "P", "X", "*"), ("-", "--", ":", "-.")
 
 
@@ -153,3 +158,15 @@ def curves(title: str, cells: Mapping[str, pd.DataFrame]) -> Chart:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _legend_beneath(figure)
     return chart(title, figure, "; ".join(words))
+
+
+def learning(frames: Mapping[tuple[str, int], pd.DataFrame]) -> list[Chart]:
+    """The learning curves that there are. frames: `curves.csv` by epoch, of a cell and its run."""
+    drawn = []
+    for column, title in LEARNING.items():
+        runs = {key: frame[column].dropna() for key, frame in frames.items() if column in frame}
+        if runs := {key: series for key, series in runs.items() if len(series)}:
+            table = pd.concat(runs, axis=1)  # one column per cell and run
+            names = dict.fromkeys(name for name, _ in runs)
+            drawn.append(curves(title, {n: pd.DataFrame(table[n]) for n in names}))
+    return drawn

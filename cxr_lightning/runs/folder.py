@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 JobState = Literal["finished", "pruned", "failed", "unfinished", "waiting"]
 
 CONFIG, ERROR, REFUSED = "config.yaml", "error.txt", "refused.txt"
+MISTAKES = "worst_mistakes.json"  # pictures by path, for the run's page
+EXTERNAL = "external"  # one folder per set of other hospitals' images in it
 KEPT = ("metrics.json", "pruned.json", "curves.csv", "checkpoints")
 PLACES = ("data.root=", "data.manifest=")
 OF_FOLDERS = ("dirpath", "save_dir", "log_dir")  # arguments of callbacks and loggers

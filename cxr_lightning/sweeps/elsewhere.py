@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxr_lightning.contrasts import Interval
+from cxr_lightning.runs.folder import EXTERNAL
 from cxr_lightning.sweeps.cells import PREDICTIONS, Cell, Run, find_cells
 from cxr_lightning.sweeps.comparisons import SameTests, same_tests
 from cxr_lightning.sweeps.plan import Plan
 
-FOLDER = "external"
+FOLDER = EXTERNAL
 
 
 @dataclass(frozen=True)

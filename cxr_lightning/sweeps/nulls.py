@@ -6,8 +6,8 @@ from functools import cached_property
 
 import pandas as pd
 
-from cxr_lightning.audit.rungs import NAMES
-from cxr_lightning.contrasts import Interval, above_or_below, contrast
+from cxr_lightning.audit.rungs import NAMES, beyond_nothing
+from cxr_lightning.contrasts import Interval, contrast
 from cxr_lightning.sweeps.cells import Cell, pooled
 from cxr_lightning.sweeps.comparisons import SameTests
 
@@ -59,14 +59,7 @@ class Nulls:
         """How far each of these cells is above the highest rung, and what follows."""
         found, rung = [], self.highest.name
         for cell in cells:
-            difference = self.above[cell.name][rung]
-            verdict = "It has learnt more than that."
-            if difference.low is None or difference.low <= 0:
-                verdict = "That it has learnt more is not shown."
-            if difference.high is not None and difference.high < 0:
-                verdict = "It has learnt less than that."
-            place = above_or_below(difference).replace(" it ", f" “{rung}” ")
-            found.append(f"“{cell.name}” is {place}. {verdict}")
+            found.append(beyond_nothing(f"“{cell.name}”", rung, self.above[cell.name][rung]))
         return found
 
 

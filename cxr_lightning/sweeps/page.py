@@ -22,12 +22,6 @@ from cxr_lightning.sweeps.nulls import Nulls
 from cxr_lightning.sweeps.table import Tables, print_tables, read_tables, write_tables
 from cxr_lightning.sweeps.together import all_seeds_together
 
-CURVES = {
-    "val/f1_macro": "Validation macro F1",
-    "val/loss": "Validation loss",
-    "train/loss": "Training loss",
-}
-
 
 def write_report(folder: Path) -> Path:
     """Write `summary.csv`, `cells.csv`, `summary.md` and `report.html`; print the table.
@@ -202,14 +196,7 @@ def _effects(found: Sequence[Effect], metric: str) -> charts.Chart:
 def _curves(cells: Sequence[Cell]) -> list[charts.Chart]:
     files = {(c.name, i): r.folder / "curves.csv" for c in cells for i, r in enumerate(c.runs)}
     frames = {k: pd.read_csv(f, index_col="epoch") for k, f in files.items() if f.exists()}
-    drawn = []
-    for column, title in CURVES.items():
-        runs = {key: frame[column].dropna() for key, frame in frames.items() if column in frame}
-        if runs := {key: series for key, series in runs.items() if len(series)}:
-            curves = pd.concat(runs, axis=1)  # one column per cell and run
-            names = dict.fromkeys(name for name, _ in runs)
-            drawn.append(charts.curves(title, {n: pd.DataFrame(curves[n]) for n in names}))
-    return drawn
+    return charts.learning(frames)
 
 
 def _distinct(values: Iterable[object]) -> str:
