@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from cxr_lightning.audit.rungs import beyond_nothing
+from cxr_lightning.audit.rungs import NAMES, beyond_nothing
 from cxr_lightning.cards.record import RunFiles, estimates_of
 from cxr_lightning.cards.words import counted, percent, points, with_n
 from cxr_lightning.contrasts import Interval
@@ -66,6 +66,12 @@ def nothing(run: RunFiles) -> str:
 def beyond(rung: dict[str, Any]) -> str:
     """How far the network is above a rung, and what follows."""
     return beyond_nothing("This network", rung["name"], Interval(**rung["network_minus_rung"]))
+
+
+def missing_rungs(run: RunFiles) -> list[str]:
+    """What a ladder that ran out of time lacks."""
+    there = {rung["rung"] for rung in run.ladder}
+    return [name for key, name in NAMES.items() if run.ladder and key not in there]
 
 
 def overall(run: RunFiles) -> pd.DataFrame:

@@ -94,6 +94,7 @@ def _content(run: RunFiles) -> dict[str, Any]:
         "temperature": run.calibration.get("temperature"),
         "fitted_on": run.calibration.get("fitted_on"),
         "ladder": numbers.ladder(run),
+        "missing_rungs": ", ".join(numbers.missing_rungs(run)),
         "external": numbers.external(run),
         "external_sets": numbers.external_sets(run),
         "subgroups": numbers.subgroups(run),

@@ -1,0 +1,171 @@
+"""model_card.md: right numbers, limits that follow from the run, and names that stay text."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from markdown_it import MarkdownIt
+from written_runs import bare_run, change, whole_run
+from written_sweeps import CLASSES
+
+from cxr_lightning.cards.limits import limits
+from cxr_lightning.cards.page import write_pages
+from cxr_lightning.cards.record import RunFiles
+from cxr_lightning.pages.markdown import Markdown, escaped, table
+
+
+def card_of(folder: Path) -> str:
+    write_pages(folder)
+    return (folder / "model_card.md").read_text(encoding="utf-8")
+
+
+def shown(text: str) -> str:
+    """The HTML that a reader of GitHub's kind makes of Markdown."""
+    return str(MarkdownIt("commonmark").enable("table").render(text))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("a|b", "`x`", "*x*", "_x_", "__x__", "<b>x</b>", "[x](http://y)", "![x](y)", "a\\|b"),
+        *("&amp;", "~~x~~", "# x", "a_b", "x*", "$x$", "{x}", "a\nb", "<!-- x -->", "`|`"),
+    ],
+)
+def test_a_name_is_shown_as_it_is(name: str) -> None:
+    plain = shown("- class " + escaped(name))
+    as_html = " ".join(name.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    assert plain == f"<ul>\n<li>class {as_html}</li>\n</ul>\n"
+    cells = shown(table(pd.DataFrame({"a": [name], "b": ["last"]})))
+    in_cell = as_html.replace("a b", "a; b")  # the line break
+    assert f"<td>{in_cell}</td>\n<td>last</td>" in cells
+    assert cells.count("<td>") == 2
+
+
+def test_markdown_that_is_meant_stays() -> None:
+    assert escaped(Markdown("**a**")) == "**a**"
+    assert escaped(0.5) == "0.5"
+
+
+def test_the_card_has_the_runs_numbers(tmp_path: Path) -> None:
+    card = card_of(whole_run(tmp_path / "mine"))
+    for said in (
+        "# Model card: mine",
+        "**Accuracy 90.0% (55.5–99.7), balanced accuracy",
+        "| accuracy | 90.0% (55.5–99.7); n = 10 | 40.0% (30.0–50.0); n = 10 | 85.0%",
+        "| COVID19 | 50.0% (1.3–98.7); n = 2 |",
+        "| border alone | 85.0% (75.0–95.0); n = 10 | 85.0% (75.0–95.0); n = 10 | +5.0 (-10.0 to",
+        "| there | accuracy | 30.0% (20.0–40.0); n = 50 | 90.0% (60.0–99.0); n = 10 | +60.0 (40.0",
+        "One temperature, 1.500, found on 7 validation images.",
+        "sensitivity 92.3% (36/39; 79.7–97.3), specificity 55.6% (5/9; 26.7–81.1)",
+        "- FAIL: who (sensitivity at least 90%, specificity at least 70%)",
+        "| trained on | 20 COVID19, 20 NORMAL, 20 PNEUMONIA, 20 TUBERCULOSIS (80 in all); 60",
+        "It is not a medical device.",
+    ):
+        assert said in card
+    assert "Missing:" not in card
+
+
+def test_the_card_says_what_is_missing(tmp_path: Path) -> None:
+    card = card_of(bare_run(tmp_path))
+    assert card.count("Missing:") == 5  # ladder, other hospitals, calibration, triage, subgroups
+
+
+def test_the_card_of_a_run_without_a_test_has_no_numbers(tmp_path: Path) -> None:
+    bare_run(tmp_path)
+    (tmp_path / "metrics.json").unlink()
+    card = card_of(tmp_path)
+    assert "**The run is unfinished: it has no test numbers yet.**" in card
+    assert "Missing: the run has not been tested." in card
+    assert "accuracy |" not in card
+
+
+def test_the_head_is_what_model_hubs_read(tmp_path: Path) -> None:
+    card = card_of(bare_run(tmp_path))
+    head = yaml.safe_load(card.split("---\n")[1])
+    assert head["pipeline_tag"] == "image-classification"
+    hub = pytest.importorskip("huggingface_hub")
+    read = hub.ModelCard(card)
+    assert read.data.library_name == "cxr-lightning"
+    assert "chest-x-ray" in read.data.tags
+
+
+def test_names_cannot_break_the_cards_tables(tmp_path: Path) -> None:
+    names = ["a|b", "`c`", "<i>d</i>", "*e*"]
+    page = shown(card_of(whole_run(tmp_path, names)).split("---\n", 2)[2])
+    assert "<td>a|b</td>" in page
+    assert "<td>`c`</td>" in page
+    assert "<td>&lt;i&gt;d&lt;/i&gt;</td>" in page
+    assert "<td>*e*</td>" in page
+
+
+def test_no_place_on_this_machine_and_no_files_name_is_in_the_card(tmp_path: Path) -> None:
+    whole_run(tmp_path)
+    note = "No patient is known for 3 of 9 images of A, for example test/A/Doe.png: each of them "
+    change(
+        tmp_path / "run.json",
+        images_root="/home/jane/films",
+        command=["/home/jane/cxr-train", "data.root=/home/jane/films"],
+        notes=[f"{note}counts as a patient of its own."],
+    )
+    card = card_of(tmp_path)
+    for secret in ("/home", "jane", "Doe", "test/000.png"):
+        assert secret not in card
+    assert "folder “films”" in card
+    assert "No patient is known for 3 of 9 images of A: each of them counts" in card
+
+
+def with_column(folder: Path, column: str, values: list[str]) -> Path:
+    frame = pd.read_csv(folder / "predictions.csv")
+    frame[column] = values
+    frame.to_csv(folder / "predictions.csv", index=False)
+    return folder
+
+
+def said(folder: Path, start: str) -> list[str]:
+    return [sentence for sentence in limits(RunFiles(folder)) if sentence.startswith(start)]
+
+
+def test_children_are_known_by_their_file_names(tmp_path: Path) -> None:
+    bare_run(tmp_path)
+    assert said(tmp_path, "Children") == []
+    paths = ["a.png", "b.png", *(f"IM-000{i}-0001.jpeg" for i in range(3))]
+    paths += [*(f"person{i}_virus_1.jpeg" for i in range(4)), "t.png"]
+    (sentence,) = said(with_column(tmp_path, "path", paths), "Children")
+    assert "the images of NORMAL and PNEUMONIA are of children aged one to five" in sentence
+    assert "Those of COVID19 and TUBERCULOSIS are not" in sentence
+
+
+def test_classes_that_come_from_their_own_archive_are_named(tmp_path: Path) -> None:
+    bare_run(tmp_path)
+    sources = ["web", "web", *["here"] * 7, "montgomery"]  # NORMAL and PNEUMONIA share one
+    (sentence,) = said(with_column(tmp_path, "source", sources), "Class and source")
+    assert "(COVID19 from web; TUBERCULOSIS from montgomery)" in sentence
+    (sentence,) = said(with_column(tmp_path, "source", ["one"] * 10), "Class and source")
+    assert "the images name one source only" in sentence
+    mixed = ["a", "b", "a", "b", "a", "b", "a", "b", "a", "a"]
+    assert said(with_column(tmp_path, "source", mixed), "Class and source") == []
+
+
+def test_kaggles_archives_are_known(tmp_path: Path) -> None:
+    (sentence,) = said(bare_run(tmp_path, CLASSES, "kaggle"), "Class and source")
+    assert "in Kaggle's set each disease comes from an archive of its own" in sentence
+
+
+@pytest.mark.parametrize(
+    ("low", "is_told"), [(0.01, False), (0.0, True), (-0.1, True), (None, True)]
+)
+def test_what_is_not_shown_to_be_above_nothing_is_a_limit(
+    tmp_path: Path, low: float | None, is_told: bool
+) -> None:
+    whole_run(tmp_path)
+    frame = pd.read_json(tmp_path / "ladder.json", orient="records")
+    frame.at[4, "network_minus_rung"] = {"value": 0.05, "low": low, "high": 0.2, "p": None}
+    frame.to_json(tmp_path / "ladder.json", orient="records")
+    assert bool(said(tmp_path, "This network is 5.0 points above “border alone”")) is is_told
+
+
+def test_classes_without_test_images_are_a_limit(tmp_path: Path) -> None:
+    bare_run(tmp_path)
+    change(tmp_path / "metrics.json", classes_without_images=["NORMAL"])
+    assert said(tmp_path, "No test image of NORMAL") != []
