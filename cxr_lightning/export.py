@@ -72,14 +72,19 @@ def run(cfg: DictConfig) -> dict[str, Path]:
 
 def _cards(checkpoints: list[Path], config: ExportConfig) -> list[Path]:
     """The run's model card and CLAIM sheet, beside the export; none of what was not tested so."""
-    from cxr_lightning.cards.page import copy_card
+    from cxr_lightning.cards.page import write_cards
+    from cxr_lightning.errors import CxrError
     from cxr_lightning.external import is_tested
 
     is_as_tested = len(checkpoints) == 1 and config.tta == "none" and config.tau is None
     if not is_as_tested or not is_tested(checkpoints[0]):
         print("No model card: no run in the checkpoint's folder has tested this network as it is.")
         return []
-    return copy_card(_run_of(checkpoints[0]), config.folder)
+    try:
+        return write_cards(_run_of(checkpoints[0]), config.folder)
+    except CxrError as error:  # the exported network is whole without it
+        print(f"No model card: {error}")
+        return []
 
 
 def _run_of(checkpoint: Path) -> Path:

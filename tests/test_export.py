@@ -1,6 +1,7 @@
 """cxr-export: a file gives the checkpoint's probabilities, or is not kept."""
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from omegaconf import DictConfig
 from PIL import Image
 from pytorch_lightning import Trainer
 from torch import Tensor
+from written_runs import bare_run
 
 from cxr_lightning import export, predict
 from cxr_lightning.deploy.checks import check_same
@@ -224,3 +226,31 @@ def test_a_missing_library_and_films_that_nobody_can_read_are_sentences(
         exported(checkpoint(), "formats=[onnx]")
     folder = exported(checkpoint(), "formats=[torch]", "n_images=2")
     assert {file.name for file in folder.iterdir()} == {"model.pt2", "model.json"}
+
+
+def test_the_runs_card_lies_beside_the_network_that_it_tested(
+    checkpoint: Callable[..., Path],
+    exported: Callable[..., Path],
+    films: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = bare_run(tmp_path / "run")  # which tested `last`
+    before = sorted(run.iterdir())
+    (run / "checkpoints").mkdir()
+    for name in ("last", "best"):
+        shutil.copy(checkpoint(), run / "checkpoints" / f"{name}.ckpt")
+    given = (f"input='{films}'", "formats=[torch]", "batch_size=1")
+    for file, *more in (("best",), ("last", "tta=flip"), ("last", "tau=1")):
+        folder = exported(run / "checkpoints" / f"{file}.ckpt", *given, *more)
+        assert not (folder / "model_card.md").exists()
+        assert "No model card: no run in the checkpoint's folder has tested" in " ".join(
+            capsys.readouterr().out.split()
+        )
+    folder = exported(run / "checkpoints" / "last.ckpt", *given)
+    assert "Accuracy 90.0% (55.5–99.7)" in (folder / "model_card.md").read_text(encoding="utf-8")
+    assert "CLAIM 2024" in (folder / "claim.md").read_text(encoding="utf-8")
+    assert sorted(p for p in run.iterdir() if p.name != "checkpoints") == before
+    (run / "run.json").write_text("{", encoding="utf-8")
+    exported(run / "checkpoints" / "last.ckpt", *given)
+    assert "No model card: " in capsys.readouterr().out

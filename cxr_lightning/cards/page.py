@@ -9,7 +9,7 @@ import pandas as pd
 import yaml
 
 from cxr_lightning.cards import limits, numbers, recipe
-from cxr_lightning.cards.claim import ACTION, sheet, summary
+from cxr_lightning.cards.claim import ACTION, Line, sheet, summary
 from cxr_lightning.cards.claim_items import SOURCE
 from cxr_lightning.cards.mistakes import worst_mistakes
 from cxr_lightning.cards.record import RunFiles
@@ -31,19 +31,15 @@ def write_pages(folder: Path) -> Path:
     Raises DataError where the folder is not one of a run, or a file in it is damaged.
     """
     run = RunFiles(folder)
-    content = _content(run)
-    write_card(folder, content)
-    lines = sheet(run)
-    content |= {
-        "lines": lines,
-        "summary": summary(lines),
-        "source": SOURCE,
-        "action": ACTION,
-        "by_item": _sheet(lines),
-    }
-    write_text(folder / CLAIM, rendered("cards/claim.md.j2", content | {"table": markdown.table}))
+    content = _write_cards(run, folder)
     write_text(folder / PAGE, rendered("cards/page.html.j2", content | _pictures(run)))
     return folder / PAGE
+
+
+def write_cards(run: Path, folder: Path) -> list[Path]:
+    """Write model card and CLAIM sheet of the run in `run` into another folder; raises as above."""
+    _write_cards(RunFiles(run), folder)
+    return [folder / CARD, folder / CLAIM]
 
 
 def print_pages(folder: Path) -> None:
@@ -53,23 +49,20 @@ def print_pages(folder: Path) -> None:
     print(f"Model card: {at / CARD}, and its CLAIM sheet: {at / CLAIM}")
 
 
-def write_card(folder: Path, content: dict[str, Any]) -> None:
-    """Write `model_card.md`; its head is YAML that huggingface_hub's `ModelCard` reads."""
+def _write_cards(run: RunFiles, folder: Path) -> dict[str, Any]:
+    """Both; returns what they say. The card's head is YAML that huggingface_hub reads."""
     head = {"library_name": "cxr-lightning", "pipeline_tag": "image-classification", "tags": TAGS}
-    given = {
+    given: dict[str, Any] = {
         "head": markdown.Markdown(yaml.safe_dump(head, sort_keys=False)),
         "table": markdown.table,
     }
+    content = _content(run)
     write_text(folder / CARD, rendered("cards/model_card.md.j2", content | given))
-
-
-def copy_card(run: Path, folder: Path) -> list[Path]:
-    """Write the model card of the run in `run`, and its CLAIM sheet, into another folder."""
-    if not (run / CARD).exists():
-        write_pages(run)
-    for name in (CARD, CLAIM):
-        write_text(folder / name, (run / name).read_text(encoding="utf-8"))
-    return [folder / CARD, folder / CLAIM]
+    lines = sheet(run)  # after the card, which is one of its proofs
+    content |= {"lines": lines, "summary": summary(lines), "source": SOURCE, "action": ACTION}
+    given["by_item"] = _sheet(lines)
+    write_text(folder / CLAIM, rendered("cards/claim.md.j2", content | given))
+    return content
 
 
 def _content(run: RunFiles) -> dict[str, Any]:
@@ -166,7 +159,7 @@ def _frame(rows: recipe.Rows) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["what", "value"])
 
 
-def _sheet(lines: list[Any]) -> pd.DataFrame:
+def _sheet(lines: list[Line]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {

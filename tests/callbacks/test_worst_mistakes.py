@@ -1,5 +1,7 @@
 """Which mistakes are drawn, in which order, and where the network looked."""
 
+import base64
+import io
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +14,7 @@ import torch
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from PIL import Image
 from torch import nn
 
 from cxr_lightning.callbacks.figures import WorstMistakesFigure
@@ -31,6 +34,11 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     return saved
 
 
+def pixels_of(url: str) -> NDArray[np.uint8]:
+    data = base64.b64decode(url.removeprefix("data:image/webp;base64,"))
+    return np.asarray(Image.open(io.BytesIO(data)))
+
+
 def end_of_test(
     folder: Path,
     probabilities: list[list[float]],
@@ -43,7 +51,8 @@ def end_of_test(
     if pixels is None:
         pixels = np.arange(n, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 4), dtype=np.uint8)
     data = SimpleNamespace(name="kaggle")
-    table = pd.DataFrame({"group": [f"patient {i}" for i in range(n)]})
+    names = {"path": [f"{i}.png" for i in range(n)], "group": [f"patient {i}" for i in range(n)]}
+    table = pd.DataFrame(names)
     datamodule = SimpleNamespace(pixels=pixels, data=data, table=table)
     trainer = SimpleNamespace(
         datamodule=datamodule,
@@ -72,6 +81,10 @@ def test_the_least_likely_truth_comes_first(drawn: list[Figure], tmp_path: Path)
     ]
     assert [int(np.asarray(axes.images[0].get_array())[0, 0]) for axes in panels] == [2, 3]
     assert figure.get_suptitle() == "the 2 worst of 3 mistakes on 4 images"
+    kept = json.loads((tmp_path / "worst_mistakes.json").read_text(encoding="utf-8"))
+    assert list(kept) == ["2.png", "3.png"]  # in the same order, for the run's page
+    assert [one["heatmap"] for one in kept.values()] == [None, None]
+    assert [int(pixels_of(one["film"]).mean()) for one in kept.values()] == [2, 3]
 
 
 def test_without_mistakes_nothing_is_drawn(drawn: list[Figure], tmp_path: Path) -> None:
@@ -107,6 +120,10 @@ def test_each_mistake_has_its_heatmap_beside_it(drawn: list[Figure], tmp_path: P
         )
         assert (film == films[i]).all()
         assert (beside == overlay(films[i], heat[i].numpy())).all()
+    kept = json.loads((tmp_path / "worst_mistakes.json").read_text(encoding="utf-8"))
+    for i, one in enumerate(kept.values()):  # compressed, so nearly equal
+        difference = pixels_of(one["heatmap"]).astype(float) - overlay(films[i], heat[i].numpy())
+        assert abs(difference.mean()) < 5
     found = json.loads((tmp_path / "explanation.json").read_text(encoding="utf-8"))
     shares = share_in_center(heat)
     assert found["images"] == 24

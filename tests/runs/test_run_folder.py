@@ -25,7 +25,9 @@ from small_runs import (
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 
+from cxr_lightning import after_test
 from cxr_lightning.errors import ConfigError
+from cxr_lightning.runs.folder import job_state
 from cxr_lightning.train import TrainResult
 
 Composed = Callable[..., DictConfig]
@@ -46,7 +48,8 @@ def test_a_run_leaves_the_files_of_the_readme(trained: TrainResult) -> None:
     }
     called = pd.read_csv(trained.folder / "predictions.csv")
     # Other versions of torch train other weights; some make no mistake, and draw none.
-    mistakes = {"worst_mistakes.png"} if (called["label"] != called["predicted"]).any() else set()
+    has_mistakes = (called["label"] != called["predicted"]).any()
+    mistakes = {"worst_mistakes.png", "worst_mistakes.json"} if has_mistakes else set()
     assert files == mistakes | {  # and, under Hydra, .hydra/ with the overrides
         ".lock",
         "config.yaml",
@@ -63,9 +66,46 @@ def test_a_run_leaves_the_files_of_the_readme(trained: TrainResult) -> None:
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",
         "hparams.yaml",
+        "report.html",
+        "model_card.md",
+        "claim.md",
     }
     with Image.open(trained.folder / "confusion_matrix.png") as picture:
         assert picture.size == (768, 672)  # 6.4 × 5.6 inches at 120 dots
+
+
+def test_the_page_and_the_card_have_the_runs_own_numbers(trained: TrainResult) -> None:
+    found = trained.metrics["test/accuracy"]
+    assert found.value is not None
+    told = f"Accuracy {100 * found.value:.1f}% ({100 * found.low:.1f}–{100 * found.high:.1f})"  # type: ignore[operator]
+    for name in ("report.html", "model_card.md"):
+        text = (trained.folder / name).read_text(encoding="utf-8")
+        assert told in text
+        assert f"on {SUM_TEST} test images of {SUM_TEST} patients" in text
+    page = (trained.folder / "report.html").read_text(encoding="utf-8")
+    temperature = read_json(trained.folder / "calibration.json")["temperature"]
+    assert f"One temperature, {temperature:.3f}, was found on" in page
+    assert "The run is finished" not in page  # it is, and has its numbers
+    assert "One run, finished." in page
+
+
+def test_a_page_that_cannot_be_drawn_fails_no_run(
+    run: Callable[..., TrainResult],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(folder: Path) -> Path:
+        raise RuntimeError("no ink")
+
+    monkeypatch.setattr(after_test, "write_pages", fail)
+    result = run(tmp_path / "run", *BARE, "trainer.max_epochs=1")
+    assert job_state(result.folder) == "finished"
+    assert result.metrics["test/accuracy"].n == SUM_TEST
+    said = " ".join(capsys.readouterr().out.split())
+    assert "The report of the run could not be written (RuntimeError: no ink)." in said
+    assert f"To write it again: cxr-report run={result.folder}" in said
+    assert "Training:" in said  # what follows is printed all the same
 
 
 def test_run_json_says_what_ran(trained: TrainResult) -> None:
@@ -207,6 +247,7 @@ def test_without_callbacks_and_logger_a_run_leaves_its_results_and_nothing_else(
     left = {str(file.relative_to(tmp_path / "bare")) for file in (tmp_path / "bare").rglob("*")}
     results = {"run.json", "split.csv", "metrics.json", "predictions.csv", "curves.csv"}
     results |= {"predictions-val.csv", "calibration.json", "calibration.png"}
+    results |= {"report.html", "model_card.md", "claim.md"}
     assert left == {*results, "config.yaml", ".lock"}
 
 
