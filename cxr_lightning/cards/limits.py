@@ -1,6 +1,6 @@
 """What a run's network is for, and what its numbers do not show."""
 
-from cxr_lightning.cards import numbers
+from cxr_lightning.cards import numbers, recipe
 from cxr_lightning.cards.record import RunFiles
 from cxr_lightning.contrasts import Interval
 from cxr_lightning.data.names import count, some
@@ -30,6 +30,9 @@ def limits(run: RunFiles) -> list[str]:
             "The images are phantoms, drawn by a program. The numbers only show that the pipeline "
             "works; they have no medical meaning."
         )
+    if part := recipe.limited(run):
+        told = ", ".join(f"trainer.{key}={value}" for key, value in part.items())
+        found.append(f"Only a part of the images was used: {told}.")
     found += [*_children(run), *_sources(run), *_nothing(run), *_external(run), *_people(run)]
     if absent := run.results.get("classes_without_images"):
         found.append(f"No test image of {', '.join(absent)}: nothing is known about it.")
@@ -108,11 +111,11 @@ def _external(run: RunFiles) -> list[str]:
     found = []
     for name, results in run.external.items():
         lost = results.get("lost", {}).get("accuracy")
-        n = results["n"]
         if lost is None:
-            found.append(f"On {name} (n = {n}) nothing can be compared: no class is in both.")
+            found.append(f"On {name} nothing can be compared: no class is in both.")
         elif lost["difference"]["low"] is not None and lost["difference"]["low"] > 0:
             drop = Interval(**lost["difference"])
+            n = lost["external"]["n"]
             found.append(
                 f"On {name} (n = {n}), another place, its accuracy is {100 * drop.value:.1f} "
                 f"points (95% interval {drop.limits}) lower than on its own test images of the "
@@ -128,7 +131,8 @@ def _people(run: RunFiles) -> list[str]:
         found.append("Ages are not recorded, so no number by age can be given.")
     unreadable = run.record.get("unreadable_images", {})
     if unreadable:
-        found.append(f"{count(len(unreadable), 'image')} could not be read and were left out.")
+        were = "was" if len(unreadable) == 1 else "were"
+        found.append(f"{count(len(unreadable), 'image')} could not be read and {were} left out.")
     return found
 
 

@@ -20,6 +20,9 @@ def training_data(run: RunFiles) -> Rows:
     patients = run.record.get("patients", {})
     for name, title in (("train", "trained on"), ("val", "chosen on"), ("test", "tested on")):
         images = run.images(name)
+        if name == "test" and run.results:  # the trainer may have been told to test fewer
+            images = run.results.get("images_per_class", images)
+            patients = patients | {"test": run.results["patients"]}
         if not sum(images.values()):
             said = "no images" if images else UNKNOWN
         else:
@@ -97,8 +100,17 @@ def tested(run: RunFiles) -> str:
         return f"{said}; not chosen by validation images"
     n = sum(run.images("val").values())
     reached = chosen.get("value")
-    score = "" if reached is None else f" ({reached:.3f}, n = {n}, no interval computed)"
+    of = "of a part of the images" if "limit_val_batches" in limited(run) else f"n = {n}"
+    score = "" if reached is None else f" ({reached:.3f}, {of}, no interval computed)"
     return f"{said}, the best by {monitor}{score}"
+
+
+def limited(run: RunFiles) -> dict[str, Any]:
+    """What made the trainer use a part of the images only."""
+    given = run.config.get("trainer", {})
+    keys = ("fast_dev_run", "overfit_batches")
+    found = {k: v for k, v in given.items() if (k.startswith("limit_") or k in keys) and v}
+    return {key: v for key, v in found.items() if not (key.startswith("limit_") and v == 1.0)}
 
 
 def software(run: RunFiles) -> str:
@@ -111,11 +123,11 @@ def software(run: RunFiles) -> str:
 
 def left_out(run: RunFiles) -> Rows:
     """Images that were found and not used, and files that are no images, as `LEFT_OUT`."""
-    unused = UNKNOWN
+    unused, broken = UNKNOWN, run.record.get("unreadable_images", {})
     if run.has("split.csv"):
-        unused = count(int((run.split["split"] == "").sum()), "image")
-    n, policy = len(run.record.get("unreadable_images", {})), run.config["data"].get("unreadable")
-    unreadable = count(n, "image")
+        out = run.split["path"][run.split["split"] == ""]
+        unused = count(int((~out.isin(list(broken))).sum()), "image")
+    unreadable, policy = count(len(broken), "image"), run.config["data"].get("unreadable")
     if policy == "error":
         unreadable += " (one would have stopped the run)"
     kinds = [f"{n} {ending}" for ending, n in run.record.get("ignored_files", {}).items()]

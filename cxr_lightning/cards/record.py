@@ -15,6 +15,10 @@ from cxr_lightning.runs.folder import CONFIG, EXTERNAL
 from cxr_lightning.runs.writing import read_json
 
 TEXT: dict[str, Any] = {"dtype": str, "keep_default_na": False, "encoding": "utf-8"}
+NAMES = (  # in notes: a card may be published, and names may be those of people
+    *(r", for example .*(?=: each of them)", r" \(for example .*\)(?=: they)"),
+    *(r"(?<=the same patient): .*(?=\.$)", r" \(`.*`\)", r" \(`.*` and \d+ more\)"),
+)
 COLUMNS = ("path", "group", "label", "predicted")  # of predictions.csv; then the probabilities
 
 
@@ -115,9 +119,9 @@ class RunFiles:
 
     @property
     def notes(self) -> list[str]:
-        """What the index noted of the images, without the names of files."""
-        notes = map(str, self.record.get("notes", []))
-        return [re.sub(r", for example .*(?=: each of them)", "", note) for note in notes]
+        """What the index noted of the images, without the names of files and patients."""
+        notes = [str(note) for note in self.record.get("notes", [])]
+        return [re.sub("|".join(NAMES), "", note) for note in notes]
 
     @property
     def n_mistakes(self) -> int:

@@ -13,6 +13,7 @@ from cxr_lightning.cards.limits import limits
 from cxr_lightning.cards.page import write_pages
 from cxr_lightning.cards.record import RunFiles
 from cxr_lightning.pages.markdown import Markdown, escaped, table
+from cxr_lightning.runs.writing import write_text
 
 
 def card_of(folder: Path) -> str:
@@ -169,3 +170,59 @@ def test_classes_without_test_images_are_a_limit(tmp_path: Path) -> None:
     bare_run(tmp_path)
     change(tmp_path / "metrics.json", classes_without_images=["NORMAL"])
     assert said(tmp_path, "No test image of NORMAL") != []
+
+
+@pytest.mark.parametrize(
+    ("note", "kept"),
+    [
+        (
+            "3 images outside the split folders (for example a/Doe (1).png): they train if x.",
+            "3 images outside the split folders: they train if x.",
+        ),
+        (
+            "Spelled differently, but the same patient: `Doe` = `DOE`, `b c` = `b_c`.",
+            "Spelled differently, but the same patient.",
+        ),
+        (
+            "Spelled differently, but the same class: `TB` = `tb`.",
+            "Spelled differently, but the same class: `TB` = `tb`.",
+        ),
+        (
+            "Gone since the run began: 2 test images (`Doe (1).png`, `b.png`).",
+            "Gone since the run began: 2 test images.",
+        ),
+        (
+            "Gone since the run began: 9 test images (`Doe.png` and 8 more).",
+            "Gone since the run began: 9 test images.",
+        ),
+    ],
+)
+def test_notes_keep_their_sense_without_names(tmp_path: Path, note: str, kept: str) -> None:
+    bare_run(tmp_path)
+    change(tmp_path / "run.json", notes=[note])
+    assert RunFiles(tmp_path).notes == [kept]
+
+
+def test_a_part_of_the_images_is_a_limit_and_what_was_tested_is_counted(tmp_path: Path) -> None:
+    bare_run(tmp_path)
+    config = yaml.safe_load((tmp_path / "config.yaml").read_text(encoding="utf-8"))
+    config["trainer"] = {"max_epochs": 1, "limit_test_batches": 2, "limit_train_batches": 1.0}
+    write_text(tmp_path / "config.yaml", yaml.safe_dump(config))
+    images = {"train": {"A": 9}, "val": {"A": 5}, "test": {"A": 400}}
+    change(tmp_path / "run.json", images=images, patients={"test": 300})
+    assert said(tmp_path, "Only a part") == [
+        "Only a part of the images was used: trainer.limit_test_batches=2."
+    ]
+    assert "| tested on | 2 COVID19, 3 NORMAL, 4 PNEUMONIA, 1 TUBERCULOSIS (10 in all); 10 " in (
+        card_of(tmp_path)
+    )
+
+
+def test_unreadable_images_are_not_counted_twice(tmp_path: Path) -> None:
+    bare_run(tmp_path)
+    write_text(tmp_path / "split.csv", "path,split\na.png,train\nb.png,\nc.png,\nd.png,\n")
+    change(tmp_path / "run.json", unreadable_images={"c.png": "broken"})
+    card = card_of(tmp_path)
+    assert "| left out by the split | 2 images |" in card
+    assert "| unreadable | 1 image |" in card
+    assert "1 image could not be read and was left out." in card
