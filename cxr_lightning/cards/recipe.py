@@ -63,7 +63,7 @@ def recipe(run: RunFiles) -> Rows:
     machine = (record.get("device"), record.get("precision"))
     rows.append(("machine", ", ".join(str(part) for part in machine if part) or UNKNOWN))
     seconds = record.get("seconds", {}).get("fit")
-    rows.append(("training time", UNKNOWN if seconds is None else f"{seconds / 60:.1f} minutes"))
+    rows.append(("training time", UNKNOWN if seconds is None else _duration(seconds)))
     rows.append(("software", software(run)))
     return rows
 
@@ -140,6 +140,10 @@ def value(section: dict[str, Any], key: str) -> str:
     for part in key.split("."):
         found = found.get(part) if isinstance(found, dict) else None
     return UNKNOWN if found is None else str(found)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} seconds" if seconds < 60 else f"{seconds / 60:.1f} minutes"
 
 
 def _split(split: dict[str, Any]) -> str:

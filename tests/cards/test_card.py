@@ -226,3 +226,17 @@ def test_unreadable_images_are_not_counted_twice(tmp_path: Path) -> None:
     assert "| left out by the split | 2 images |" in card
     assert "| unreadable | 1 image |" in card
     assert "1 image could not be read and was left out." in card
+
+
+def test_a_network_that_calls_everything_one_class_is_named(tmp_path: Path) -> None:
+    bare_run(tmp_path)
+    assert said(tmp_path, "It calls every") == []
+    with_column(tmp_path, "predicted", ["NORMAL"] * 10)
+    assert len(said(tmp_path, "It calls every test image NORMAL")) == 1
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(11.4, "11 seconds"), (90.0, "1.5 minutes")])
+def test_the_training_time_has_a_unit(tmp_path: Path, seconds: float, text: str) -> None:
+    bare_run(tmp_path)
+    change(tmp_path / "run.json", seconds={"fit": seconds})
+    assert f"| training time | {text} |" in card_of(tmp_path)
