@@ -93,7 +93,17 @@ def test_the_head_is_what_model_hubs_read(tmp_path: Path) -> None:
 
 def test_names_cannot_break_the_cards_tables(tmp_path: Path) -> None:
     names = ["a|b", "`c`", "<i>d</i>", "*e*"]
-    page = shown(card_of(whole_run(tmp_path, names)).split("---\n", 2)[2])
+    whole_run(tmp_path, names)
+    config = yaml.safe_load((tmp_path / "config.yaml").read_text(encoding="utf-8"))
+    write_text(tmp_path / "config.yaml", yaml.safe_dump(config | {"name": "my <b>run</b> _x_"}))
+    page = shown(card_of(tmp_path).split("---\n", 2)[2])
+    assert "<h1>Model card: my &lt;b&gt;run&lt;/b&gt; _x_</h1>" in page
+    assert "it names one of 4 classes (a|b, `c`, &lt;i&gt;d&lt;/i&gt;, *e*)" in page
+    for markup in ("<code>c", "<em>", "<i>", "<b>"):
+        assert markup not in page
+    sheet = shown((tmp_path / "claim.md").read_text(encoding="utf-8"))
+    assert "<h1>CLAIM 2024: my &lt;b&gt;run&lt;/b&gt; _x_</h1>" in sheet
+    assert sheet.count("<td>") == 6 * 44
     assert "<td>a|b</td>" in page
     assert "<td>`c`</td>" in page
     assert "<td>&lt;i&gt;d&lt;/i&gt;</td>" in page
