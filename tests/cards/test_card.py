@@ -99,7 +99,7 @@ def test_names_cannot_break_the_cards_tables(tmp_path: Path) -> None:
     page = shown(card_of(tmp_path).split("---\n", 2)[2])
     assert "<h1>Model card: my &lt;b&gt;run&lt;/b&gt; _x_</h1>" in page
     assert "it names one of 4 classes (a|b, `c`, &lt;i&gt;d&lt;/i&gt;, *e*)" in page
-    for markup in ("<code>c", "<em>", "<i>", "<b>"):
+    for markup in ("<code>c</code>", "<em>", "<i>", "<b>"):
         assert markup not in page
     sheet = shown((tmp_path / "claim.md").read_text(encoding="utf-8"))
     assert "<h1>CLAIM 2024: my &lt;b&gt;run&lt;/b&gt; _x_</h1>" in sheet
