@@ -65,6 +65,9 @@ def test_the_wheel_holds_every_module_and_every_option_and_nothing_else(wheel: P
     others = {
         "cxr_lightning/py.typed",
         "cxr_lightning/audit/audit.html.j2",
+        "cxr_lightning/cards/claim.md.j2",
+        "cxr_lightning/cards/model_card.md.j2",
+        "cxr_lightning/cards/page.html.j2",
         "cxr_lightning/decisions/triage.html.j2",
         "cxr_lightning/pages/base.html.j2",
         "cxr_lightning/pages/gallery.html.j2",

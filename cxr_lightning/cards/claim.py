@@ -192,7 +192,10 @@ def _diagnostic(run: RunFiles) -> Proof | None:
     recalls = {k: run.estimates[f"recall/{k}"] for k in run.classes}
     told = ", ".join(f"{k} {percent(e)} (n = {e.n})" for k, e in recalls.items())
     for one in numbers.triage(run):
-        told += f"; triage for {one['target']}: {one['sensitivity']}, {one['specificity']}"
+        told += (
+            f"; triage for {one['target']}: sensitivity {one['sensitivity']}, specificity "
+            f"{one['specificity']}"
+        )
     return Proof(f"sensitivity by class: {told}", ("metrics.json", *run.triage))
 
 

@@ -22,23 +22,23 @@ class Item:
 SECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
     "Title and abstract": (
         ("title names AI and its kind", "Say so in the title, for example “deep learning”."),
-        ("structured abstract", "Write it; the numbers are in model_card.md."),
+        ("summary in parts", "Write it; the numbers are in model_card.md."),
     ),
     "Introduction": (
         ("background and role of the AI", "Write what is known, and where the AI would stand."),
-        ("aims and hypotheses", "State them; say which were set before the training."),
+        ("questions and expectations", "State them; say which were set before the training."),
     ),
     "Methods: study": (
-        ("prospective or retrospective", "State it."),
+        ("data from before or after the plan", "State it."),
         ("goal of the study", "State it, for example a comparison of recipes."),
     ),
     "Methods: data": (
         ("data sources", "Name the archives, places, dates, permissions and licences."),
         ("who is included and excluded", "Give the rules by which patients came into the archive."),
         ("preprocessing", ""),
-        ("selection of subsets", ""),
-        ("de-identification", "Say how, and by whom."),
-        ("missing data", ""),
+        ("parts of the data that were used", ""),
+        ("removal of names", "Say how, and by whom."),
+        ("what is missing or broken", ""),
         (
             "how images were acquired",
             "Give views, devices and exposure; columns of a manifest help.",
@@ -59,48 +59,51 @@ SECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "Methods: partitions and sample": (
         ("how images were partitioned", ""),
-        ("level at which partitions are disjoint", ""),
-        ("intended sample size", "Say how it was determined before the study."),
+        ("what no two partitions share", ""),
+        ("planned number of test cases", "Say how it was determined before the study."),
     ),
     "Methods: model": (
         ("the model in detail", ""),
         ("software", ""),
-        ("initial weights", ""),
+        ("weights at the start", ""),
     ),
     "Methods: training": (
         ("the training in detail", ""),
-        ("how the final model was chosen", ""),
-        ("ensembles", ""),
+        ("choice of the tested weights", ""),
+        ("several networks as one", ""),
     ),
     "Methods: evaluation": (
         ("metrics", ""),
-        ("significance and uncertainty", ""),
-        ("robustness", "Train several seeds (cxr-train -m seed=0,1,2) and report their spread."),
-        ("explanation", ""),
+        ("uncertainty of the numbers", ""),
+        (
+            "do small changes matter",
+            "Train several seeds (cxr-train -m seed=0,1,2) and report their spread.",
+        ),
+        ("where the network looks", ""),
         ("test on internal data", ""),
         ("test on external data", ""),
-        ("trial registration", "Give the number, or say that there is none."),
+        ("number in a trial register", "Give the number, or say that there is none."),
     ),
     "Results: data": (
-        ("numbers included and excluded", ""),
-        ("characteristics in each partition", "Give age, sex and severity in each partition."),
+        ("how many were used and left out", ""),
+        ("who is in each partition", "Give age, sex and severity in each partition."),
     ),
     "Results: performance": (
-        ("performance with uncertainty", ""),
-        ("diagnostic performance and its precision", ""),
+        ("results with their uncertainty", ""),
+        ("results by class", ""),
         (
             "analysis of failures",
             "Look at the mistakes with a radiologist, and say what they share.",
         ),
     ),
     "Discussion": (
-        ("limitations", "Discuss them; model_card.md lists those that the run knows."),
-        ("implications and intended use", "Discuss them; model_card.md has a draft."),
+        ("limits", "Discuss them; model_card.md lists those that the run knows."),
+        ("use in practice", "Discuss them; model_card.md has a draft."),
     ),
     "Other information": (
-        ("protocol or technical details", "Refer to the protocol, if there is one."),
-        ("availability of software, model, data", "Say where each can be had."),
-        ("funding and the funders' role", "State them."),
+        ("where the plan and the details are", "Refer to the protocol, if there is one."),
+        ("where software, model and data can be had", "Say where each can be had."),
+        ("who paid, and what they decided", "State them."),
     ),
 }
 

@@ -32,9 +32,9 @@ def test_there_are_44_items_in_order() -> None:
     assert topics[22] == "the model in detail"
     assert topics[28] == "metrics"
     assert topics[33] == "test on external data"
-    assert topics[35] == "numbers included and excluded"
-    assert topics[40] == "limitations"
-    assert topics[44] == "funding and the funders' role"
+    assert topics[35] == "how many were used and left out"
+    assert topics[40] == "limits"
+    assert topics[44] == "who paid, and what they decided"
 
 
 def test_what_a_whole_run_proves(tmp_path: Path) -> None:

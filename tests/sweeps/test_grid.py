@@ -60,7 +60,7 @@ def test_a_job_has_a_folder_named_after_what_is_swept(sweep: tuple[Forked, Path]
     files = {str(f.relative_to(folder / JOBS[1])) for f in (folder / JOBS[1]).rglob("*")}
     assert files == {
         *(".hydra", ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", ".lock"),
-        *("config.yaml", *RUN),
+        *("config.yaml", *RUN, "report.html", "model_card.md", "claim.md"),
     }
     typed = yaml.safe_load((folder / JOBS[1] / ".hydra" / "overrides.yaml").read_text())
     place = [f"name='grid/{JOBS[1]}'", f"folder='{folder / JOBS[1]}'"]
