@@ -29,7 +29,7 @@ SECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
         ("questions and expectations", "State them; say which were set before the training."),
     ),
     "Methods: study": (
-        ("data from before or after the plan", "State it."),
+        ("data from before or after the plan", "Say prospective or retrospective."),
         ("goal of the study", "State it, for example a comparison of recipes."),
     ),
     "Methods: data": (
@@ -92,7 +92,7 @@ SECTIONS: dict[str, tuple[tuple[str, str], ...]] = {
         ("results with their uncertainty", ""),
         ("results by class", ""),
         (
-            "analysis of failures",
+            "what went wrong, and why",
             "Look at the mistakes with a radiologist, and say what they share.",
         ),
     ),
