@@ -14,19 +14,22 @@ import threading
 import time
 from pathlib import Path
 from subprocess import Popen
-
-from pytorch_lightning import Trainer
+from typing import TYPE_CHECKING
 
 from cxr_lightning import startup
+
+if TYPE_CHECKING:
+    from pytorch_lightning import Trainer
 
 HEAD = "CXR_RANK_0_PID"
 GRACE_S = 10.0
 """How long a process that was told to stop, or whose neighbour failed, may take to end cleanly."""
 POLL_S = 0.1
+THREAD = "ranks"
 STOPPED = "stopped; everything done so far is kept. Rerun the same command to resume."
 
 
-def watch(trainer: Trainer) -> None:
+def watch(trainer: "Trainer") -> None:
     """Start the thread, where the run has several processes. Call it in the main thread.
 
     Lightning's own handler of SIGTERM (2.6) tells the other processes by a broadcast, which waits
@@ -59,7 +62,10 @@ def watch(trainer: Trainer) -> None:
                 os._exit(1)  # the first process has ended, and said why if it could
             if deadline == float("inf"):
                 if number := _received(reader):
-                    status, text, deadline = 128 + number, STOPPED, time.monotonic() + GRACE_S
+                    # Only the first process has files to close. The others end before the first
+                    # one's collective breaks: else it would take their end for an error.
+                    wait_s = GRACE_S if parent is None else 0.0
+                    status, text, deadline = 128 + number, STOPPED, time.monotonic() + wait_s
                 elif broken := [one for one in children if one.poll()]:
                     text = _ended(children.index(broken[0]) + 1, broken[0].returncode)
                     # After an error, this process may fail alike and say why.
@@ -73,7 +79,13 @@ def watch(trainer: Trainer) -> None:
                 os._exit(status)
             time.sleep(POLL_S)
 
-    threading.Thread(target=look, name="ranks", daemon=True).start()
+    threading.Thread(target=look, name=THREAD, daemon=True).start()
+
+
+def let_the_cause_be_said() -> None:
+    """After an error, wait for the thread: a neighbour's end breaks this process's collective."""
+    if any(thread.name == THREAD for thread in threading.enumerate()):
+        time.sleep(20 * POLL_S)
 
 
 def _received(reader: socket.socket) -> int:
