@@ -19,7 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from cxr_lightning import startup
+from cxr_lightning import ranks, startup
 from cxr_lightning.arguments import tidied
 from cxr_lightning.config import conf_dir
 from cxr_lightning.errors import CxrError
@@ -58,6 +58,7 @@ def run_command(name: str, run: Callable[[DictConfig], Any]) -> None:
             if received:  # it broke because it was stopped, which is no failure
                 (folder / ERROR).unlink(missing_ok=True)
                 raise KeyboardInterrupt from error
+            ranks.let_the_cause_be_said()
             if name == "train":
                 record_error(folder)
             if hydra_config.mode != RunMode.MULTIRUN:

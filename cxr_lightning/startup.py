@@ -30,6 +30,11 @@ def own_process() -> None:
     os.environ.setdefault("MPLBACKEND", "Agg")  # figures go to files: there may be no screen
 
 
+def owns_process() -> bool:
+    """Whether this process belongs to a command."""
+    return _owned
+
+
 def prepare() -> None:
     """In a command's process, import what every run needs, and keep memory for its steps."""
     if _owned:

@@ -11,7 +11,8 @@ from omegaconf import DictConfig
 from cxr_lightning.cli import run_command
 from cxr_lightning.config import TrainConfig, existing_checkpoints, parse
 from cxr_lightning.errors import ConfigError, TrainingError
-from cxr_lightning.runs.folder import claimed, job_state, last_checkpoint, read_estimates
+from cxr_lightning.runs.folder import claimed, job_state, read_estimates
+from cxr_lightning.runs.resuming import intact_checkpoint
 from cxr_lightning.startup import prepare
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def _train(config: TrainConfig) -> TrainResult:
     trainer.fit(
         classifier,
         datamodule=datamodule,
-        ckpt_path=last_checkpoint(config.folder),
+        ckpt_path=intact_checkpoint(config.folder),
         weights_only=True,
     )
     if trainer.global_step == 0:

@@ -19,6 +19,7 @@ from pytorch_lightning.callbacks import (
 from pytorch_lightning.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
+from cxr_lightning import ranks
 from cxr_lightning.callbacks.epoch_lines import EpochLines
 from cxr_lightning.config import TrainConfig, TrainerConfig, parse
 from cxr_lightning.errors import ConfigError, did_you_mean
@@ -129,9 +130,11 @@ def build_trainer(
     }
     arguments = {"enable_model_summary": False, **given, **more}
     try:
-        return Trainer(default_root_dir=folder, callbacks=list(callbacks), **arguments)
+        trainer = Trainer(default_root_dir=folder, callbacks=list(callbacks), **arguments)
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise ConfigError(f"Lightning's Trainer refuses these settings: {error}") from error
+    ranks.watch(trainer)
+    return trainer
 
 
 def build_callbacks(config: TrainConfig) -> list[Callback]:

@@ -5,6 +5,8 @@ from typing import Any
 
 from lightning_fabric.plugins import TorchCheckpointIO
 
+from cxr_lightning.runs.writing import replace_synced
+
 
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside the file, then renames.
@@ -22,7 +24,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             return
         part = Path(f"{path}.part")
         super().save_checkpoint(checkpoint, part, storage_options)
-        part.replace(path)
+        replace_synced(part, Path(path))
 
     def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Load `path`; what ModelCheckpoint kept beside it is found where it lies now.

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from cxr_lightning.errors import ConfigError
+from cxr_lightning.errors import ConfigError, DataError
 from cxr_lightning.runs.writing import read_json, without_passwords, write_text
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def _refuse_another_run(
                 "Choose another name=… or move the folder away."
             )
         return
-    recorded = _comparable(yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8")))
+    recorded = _comparable(_recorded_config(folder / CONFIG))
     wanted = _comparable(config)
     differing = [
         f"{key}={recorded.get(key, '(not set)')} (now {wanted.get(key, '(not set)')})"
@@ -185,6 +185,20 @@ def _refuse_another_run(
             f"{folder} holds a run with another configuration: {shown}. Choose another name=…, "
             "give the same values to continue that run, or delete the folder."
         )
+
+
+def _recorded_config(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError, IsADirectoryError):
+        content = None
+    if not isinstance(content, dict) or not content:
+        raise DataError(
+            f"{file} is damaged: with which settings this run was trained is lost, so it cannot be "
+            "continued. Take the file from a copy of the folder, or delete the folder to start "
+            "again."
+        )
+    return content
 
 
 def _record(folder: Path, config: dict[str, Any], cfg: DictConfig) -> None:

@@ -1,6 +1,7 @@
 """Files that are complete or absent: written under another name, then renamed in one step."""
 
 import json
+import os
 import re
 import uuid
 from pathlib import Path
@@ -32,10 +33,20 @@ def write_text(file: Path, text: str) -> None:
     part = file.with_name(f".{file.name}.{uuid.uuid4().hex}.part")
     try:
         part.write_text(text, encoding="utf-8", newline="\n")
-        part.replace(file)
+        replace_synced(part, file)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def replace_synced(part: Path, file: Path) -> None:
+    """Rename `part` to `file` when its content is on the disk.
+
+    Else the name may reach the disk first, and a machine that loses power keeps an empty file.
+    """
+    with part.open("rb+") as written:
+        os.fsync(written.fileno())
+    part.replace(file)
 
 
 def write_json(file: Path, content: Any) -> None:
